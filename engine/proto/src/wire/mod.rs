@@ -7,6 +7,11 @@
 //! change here when: a packet, property or reason code is wrong or new
 
 pub mod codec;
+mod decode;
+mod encode;
+mod filter_list;
 pub mod packet;
+mod property;
+mod reader;
 pub mod tables;
 pub mod topic;
