@@ -44,12 +44,13 @@ class Problem:
 
 
 class ConfigError(NanomqError):
-    """A configuration cannot be used. `problems` holds every fault found, in the order of the file."""
+    """A configuration cannot be used. `problems` holds every fault found, `warnings` what else deserves a word."""
 
     code = "config"
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], warnings: Sequence[Problem] = ()) -> None:
         self.problems = list(problems)
+        self.warnings = list(warnings)
         first = self.problems[0] if self.problems else Problem("", "", "the configuration cannot be used")
         super().__init__(first.text, hint=first.hint, place=first.place)
 
