@@ -7,7 +7,10 @@
 //! change here when: matching, sharing or retaining changes
 
 pub mod index;
+pub mod message;
 pub mod retained;
+pub mod router;
+pub mod verdict;
 
 mod leaf;
 mod share;

@@ -62,7 +62,8 @@ pub struct GroupMember {
     pub qos: QoS,
     /// It wants the retain flag as published.
     pub retain_as_published: bool,
-    subscription_id: u32,
+    /// Its subscription identifier, 0 = none.
+    pub subscription_id: u32,
     /// Shared by all groups the session is in.
     pub state: Arc<MemberState>,
 }
@@ -79,7 +80,7 @@ impl GroupMember {
         }
     }
 
-    /// Its subscription identifier: one or none.
+    /// Its subscription identifiers: one or none.
     pub const fn ids(&self) -> &[u32] {
         match self.subscription_id {
             0 => &[],

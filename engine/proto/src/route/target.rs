@@ -16,7 +16,7 @@ pub struct Route {
     /// How the groups choose.
     pub strategy: ShareStrategy,
     /// What [`NoLocal::Mixed`] targets get of their own messages, ordered by session.
-    own: Box<[Own]>,
+    mixed: Box<[Own]>,
 }
 
 /// A session that gets a message, its overlapping subscriptions merged into one.
@@ -41,7 +41,7 @@ pub enum NoLocal {
     Unset,
     /// All have No Local: it does not get its own messages.
     Set,
-    /// Some have it: [`Route::own_delivery`] tells what the others ask for.
+    /// Some have it: [`Route::own`] tells what the others ask for.
     Mixed,
 }
 
@@ -64,6 +64,14 @@ struct Own {
     retain_as_published: bool,
     ids_at: u32,
     ids_len: u32,
+}
+
+impl Target {
+    /// Whether [`Route::own`] has to be asked when the session itself is the publisher.
+    #[inline]
+    pub const fn has_no_local(&self) -> bool {
+        !matches!(self.no_local, NoLocal::Unset)
+    }
 }
 
 impl Route {
@@ -96,7 +104,7 @@ impl Route {
 
     /// What one of this route's targets gets of a message that it published itself; nothing if all
     /// its subscriptions have No Local.
-    pub fn own_delivery(&self, target: &Target) -> Option<Delivery<'_>> {
+    pub fn own(&self, target: &Target) -> Option<Delivery<'_>> {
         match target.no_local {
             NoLocal::Unset => Some(Delivery {
                 qos: target.qos,
@@ -106,10 +114,10 @@ impl Route {
             NoLocal::Set => None,
             NoLocal::Mixed => {
                 let at = self
-                    .own
+                    .mixed
                     .binary_search_by_key(&target.session, |own| own.session)
                     .ok()?;
-                let own = self.own.get(at)?;
+                let own = self.mixed.get(at)?;
                 Some(Delivery {
                     qos: own.qos,
                     retain_as_published: own.retain_as_published,
@@ -140,7 +148,7 @@ impl Matches {
         }
         let mut targets = Vec::with_capacity(self.subscribers.len());
         let mut ids = Vec::new();
-        let mut own = Vec::new();
+        let mut mixed = Vec::new();
         for subscriptions in self.subscribers.chunk_by(|a, b| a.session == b.session) {
             let Some(mut target) = merge(subscriptions.iter(), &mut ids) else {
                 continue;
@@ -150,7 +158,7 @@ impl Matches {
                 target.no_local = NoLocal::Set;
             } else if with_no_local > 0 {
                 target.no_local = NoLocal::Mixed;
-                own.extend(
+                mixed.extend(
                     merge(subscriptions.iter().filter(|one| !one.no_local), &mut ids)
                         .map(Own::from),
                 );
@@ -162,7 +170,7 @@ impl Matches {
             groups: self.groups.into_boxed_slice(),
             ids: ids.into_boxed_slice(),
             strategy,
-            own: own.into_boxed_slice(),
+            mixed: mixed.into_boxed_slice(),
         }
     }
 }

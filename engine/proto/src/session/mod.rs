@@ -2,8 +2,28 @@
 //!
 //! does:             connections, sessions, queues, wills, deadlines; the client side as a link
 //! owns:             packet ids, inflight windows, QoS states, keepalive, expiry
-//! may use:          wire, route
+//! may use:          wire route output
 //! never:            the topic trie itself (asks the router), I/O
 //! change here when: the life of a connection or session changes
 
+pub mod connection;
+pub mod credential;
+pub mod inflight;
 pub mod link;
+pub mod parcel;
+pub mod queue;
+pub mod registry;
+pub mod scram;
+pub mod session;
+pub mod settings;
+
+mod deadline;
+mod delivery;
+mod ending;
+mod handshake;
+mod outgoing;
+mod publishing;
+mod rate;
+mod slab;
+mod subscribing;
+mod will;

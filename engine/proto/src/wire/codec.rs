@@ -147,13 +147,14 @@ const TOO_LARGE: DecodeError = DecodeError {
 
 /// Legal flags for each packet type, one bit for each value of the four flag bits.
 ///
-/// PUBREL, SUBSCRIBE and UNSUBSCRIBE of 3.1 may be sent again with the DUP flag (value 10);
-/// `decode` refuses it for the later versions. PUBLISH has its own rules.
+/// PUBREL, SUBSCRIBE and UNSUBSCRIBE of 3.1 may be sent again with the DUP flag (value 10), and its
+/// CONNECT does not use the flags; `decode` is strict for the later versions. PUBLISH has its own rules.
 const LEGAL_FLAGS: [u16; 16] = {
     const NONE: u16 = 1 << 0;
     const QOS_1: u16 = 1 << 2 | 1 << 10;
     let mut legal = [NONE; 16];
     legal[0] = 0;
+    legal[1] = u16::MAX;
     legal[3] = u16::MAX;
     legal[6] = QOS_1;
     legal[8] = QOS_1;

@@ -20,7 +20,7 @@ use super::topic::check_topic_name;
 pub fn decode<'a>(version: Version, first: u8, body: &'a [u8]) -> Result<Packet<'a>, DecodeError> {
     let reader = Reader::new(body);
     match first >> 4 {
-        1 => connect(reader).map(Packet::Connect),
+        1 => connect(first, reader).map(Packet::Connect),
         2 => connack(version, reader).map(Packet::ConnAck),
         3 => publish(version, first, body).map(Packet::Publish),
         4 => ack(version, PropertyPlace::PubAck, reader).map(Packet::PubAck),
@@ -122,8 +122,7 @@ impl<'a> RawPublish<'a> {
     /// The topic name, checked. Empty is legal in 5.0 with a topic alias: the caller looks.
     ///
     /// # Errors
-    /// `MALFORMED_PACKET` for text that is none, `TOPIC_NAME_INVALID` for a wildcard or, in 3.x, an
-    /// empty name.
+    /// `MALFORMED_PACKET` for text that is none, a wildcard or, in 3.x, an empty name.
     #[inline]
     pub fn topic_name(&self, version: Version) -> Result<&'a str, DecodeError> {
         let topic = check_string(self.topic)?;
@@ -214,9 +213,14 @@ fn protocol(reader: &mut Reader<'_>) -> Result<(Version, bool), DecodeError> {
     }
 }
 
-fn connect<'a>(mut reader: Reader<'a>) -> Result<Connect<'a>, DecodeError> {
+fn connect<'a>(first: u8, mut reader: Reader<'a>) -> Result<Connect<'a>, DecodeError> {
     let (version, is_bridge) = protocol(&mut reader)?;
     let flags = reader.u8()?;
+    if version > Version::V31 && first & 0x0F != 0 {
+        return Err(DecodeError::malformed(
+            "[MQTT-2.1.3-1] reserved flags are not 0",
+        ));
+    }
     check_connect_flags(version, flags)?;
     let keepalive_s = reader.u16()?;
     let properties = properties(version, PropertyPlace::Connect, &mut reader)?;

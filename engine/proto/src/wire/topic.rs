@@ -19,7 +19,8 @@ pub struct Filter<'a> {
 /// Checks what is published to.
 ///
 /// # Errors
-/// `TOPIC_NAME_INVALID` when it is empty, too long, or holds U+0000 or a wildcard.
+/// `MALFORMED_PACKET` when it is empty, too long, or holds U+0000 or a wildcard. (The standard keeps
+/// `TOPIC_NAME_INVALID` for names that are well formed, but not accepted.)
 pub fn check_topic_name(topic: &str) -> Result<(), DecodeError> {
     let bytes = topic.as_bytes();
     let what = if bytes.is_empty() {
@@ -31,24 +32,18 @@ pub fn check_topic_name(topic: &str) -> Result<(), DecodeError> {
     } else {
         "[MQTT-3.3.2-2] topic name holds a wildcard or U+0000"
     };
-    Err(DecodeError {
-        reason: ReasonCode::TOPIC_NAME_INVALID,
-        what,
-    })
+    Err(DecodeError::malformed(what))
 }
 
 /// Checks what is subscribed to and takes it apart.
 ///
 /// # Errors
-/// `TOPIC_FILTER_INVALID` when it is empty, too long, holds U+0000, a wildcard does not fill its
-/// level, `#` is not last, or `$share/` is not followed by a group and a filter.
+/// `TOPIC_FILTER_INVALID`, which fits SUBACK and DISCONNECT, when it is empty, too long, holds
+/// U+0000, a wildcard does not fill its level, `#` is not last, or `$share/` is not followed by a
+/// group and a filter.
 pub fn check_topic_filter(full: &str) -> Result<Filter<'_>, DecodeError> {
-    const INVALID: fn(&'static str) -> DecodeError = |what| DecodeError {
-        reason: ReasonCode::TOPIC_FILTER_INVALID,
-        what,
-    };
     if full.len() > MAX_BYTES {
-        return Err(INVALID(
+        return Err(invalid_filter(
             "[MQTT-4.7.3-3] topic filter is longer than 65535 bytes",
         ));
     }
@@ -56,10 +51,12 @@ pub fn check_topic_filter(full: &str) -> Result<Filter<'_>, DecodeError> {
         None => (None, full),
         Some(rest) => {
             let Some((group, filter)) = rest.split_once('/') else {
-                return Err(INVALID("[MQTT-4.8.2-2] share group without topic filter"));
+                return Err(invalid_filter(
+                    "[MQTT-4.8.2-2] share group without topic filter",
+                ));
             };
             if group.is_empty() || group.contains(['+', '#']) {
-                return Err(INVALID(
+                return Err(invalid_filter(
                     "[MQTT-4.8.2-1] share group is empty or holds a wildcard",
                 ));
             }
@@ -67,25 +64,25 @@ pub fn check_topic_filter(full: &str) -> Result<Filter<'_>, DecodeError> {
         }
     };
     if filter.is_empty() {
-        return Err(INVALID("[MQTT-4.7.3-1] topic filter is empty"));
+        return Err(invalid_filter("[MQTT-4.7.3-1] topic filter is empty"));
     }
     if full.as_bytes().contains(&0) {
-        return Err(INVALID("[MQTT-4.7.3-2] topic filter holds U+0000"));
+        return Err(invalid_filter("[MQTT-4.7.3-2] topic filter holds U+0000"));
     }
     let mut has_wildcard = false;
     let mut after_hash = false;
     for level in levels(filter) {
         if after_hash {
-            return Err(INVALID("[MQTT-4.7.1-1] # is not the last level"));
+            return Err(invalid_filter("[MQTT-4.7.1-1] # is not the last level"));
         }
         match level {
             "#" => after_hash = true,
             "+" => {}
             _ if level.contains('#') => {
-                return Err(INVALID("[MQTT-4.7.1-1] # does not fill its level"));
+                return Err(invalid_filter("[MQTT-4.7.1-1] # does not fill its level"));
             }
             _ if level.contains('+') => {
-                return Err(INVALID("[MQTT-4.7.1-2] + does not fill its level"));
+                return Err(invalid_filter("[MQTT-4.7.1-2] + does not fill its level"));
             }
             _ => continue,
         }
@@ -97,6 +94,13 @@ pub fn check_topic_filter(full: &str) -> Result<Filter<'_>, DecodeError> {
         full,
         has_wildcard,
     })
+}
+
+const fn invalid_filter(what: &'static str) -> DecodeError {
+    DecodeError {
+        reason: ReasonCode::TOPIC_FILTER_INVALID,
+        what,
+    }
 }
 
 /// Whether a valid filter (without `$share/<group>/`) matches a valid topic name.

@@ -1,0 +1,200 @@
+//! Messages waiting for one session: bounded by count, bytes and age.
+
+use super::inflight::Delivery;
+use crate::Time;
+use crate::route::verdict::Drop;
+use crate::wire::packet::QoS;
+use std::collections::VecDeque;
+
+/// Limits of a queue. 0 = none.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Most messages.
+    pub count: usize,
+    /// Most bytes.
+    pub bytes: usize,
+    /// Longest wait.
+    pub age: Time,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    delivery: Delivery,
+    since: Time,
+}
+
+/// Messages waiting to be sent, oldest first.
+#[derive(Debug, Default)]
+pub struct Queue {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    /// How many of them are QoS 0: the first to go when room is needed.
+    qos0: usize,
+}
+
+impl Queue {
+    /// Messages waiting.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Bytes of the messages waiting.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a message, and makes room for it: aged ones go first, then QoS 0, then the oldest. A QoS 0
+    /// message does not push others out. `dropped` is told of every message that goes.
+    pub fn push(
+        &mut self,
+        now: Time,
+        delivery: Delivery,
+        limits: &QueueLimits,
+        dropped: &mut dyn FnMut(Delivery, Drop),
+    ) {
+        self.drop_aged(now, limits, dropped);
+        let size = delivery.message.len();
+        while self.is_full(size, limits) {
+            if delivery.qos == QoS::AtMostOnce || self.is_empty() {
+                return dropped(delivery, Drop::QueueFull);
+            }
+            if let Some(victim) = self.evict() {
+                dropped(victim, Drop::QueueFull);
+            }
+        }
+        self.bytes += size;
+        self.qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
+        self.waiting.push_back(Waiting { delivery, since: now });
+    }
+
+    /// Takes the oldest message.
+    pub fn pop(&mut self) -> Option<Delivery> {
+        self.take(0)
+    }
+
+    /// The oldest message.
+    pub fn front(&self) -> Option<&Delivery> {
+        self.waiting.front().map(|waiting| &waiting.delivery)
+    }
+
+    /// Drops what waited longer than the limit.
+    pub fn drop_aged(&mut self, now: Time, limits: &QueueLimits, dropped: &mut dyn FnMut(Delivery, Drop)) {
+        if limits.age == 0 {
+            return;
+        }
+        while self.waiting.front().is_some_and(|first| first.since + limits.age <= now) {
+            if let Some(delivery) = self.pop() {
+                dropped(delivery, Drop::QueueAge);
+            }
+        }
+    }
+
+    /// Drops the QoS 0 messages of a session that lost its connection.
+    pub fn drop_qos0(&mut self, dropped: &mut dyn FnMut(Delivery, Drop)) {
+        let mut at = 0;
+        while self.qos0 > 0 && at < self.waiting.len() {
+            if self.waiting.get(at).is_some_and(|waiting| waiting.delivery.qos == QoS::AtMostOnce) {
+                if let Some(delivery) = self.take(at) {
+                    dropped(delivery, Drop::ConnectionLost);
+                }
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    fn is_full(&self, size: usize, limits: &QueueLimits) -> bool {
+        (limits.count > 0 && self.len() >= limits.count)
+            || (limits.bytes > 0 && self.bytes + size > limits.bytes)
+    }
+
+    /// The newest QoS 0 message if there is one, otherwise the oldest of all.
+    fn evict(&mut self) -> Option<Delivery> {
+        let at = if self.qos0 > 0 {
+            self.waiting.iter().rposition(|waiting| waiting.delivery.qos == QoS::AtMostOnce)
+        } else {
+            None
+        };
+        self.take(at.unwrap_or(0))
+    }
+
+    fn take(&mut self, at: usize) -> Option<Delivery> {
+        let waiting = if at == 0 { self.waiting.pop_front()? } else { self.waiting.remove(at)? };
+        self.bytes -= waiting.delivery.message.len();
+        self.qos0 -= usize::from(waiting.delivery.qos == QoS::AtMostOnce);
+        if self.waiting.is_empty() && self.waiting.capacity() > 64 {
+            self.waiting = VecDeque::new();
+        }
+        Some(waiting.delivery)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::message::{Content, NEVER};
+
+    const LIMITS: QueueLimits = QueueLimits { count: 3, bytes: 0, age: 10 };
+
+    fn delivery(topic: &str, qos: QoS) -> Delivery {
+        let message = Content {
+            topic: topic.as_bytes(),
+            properties: &[],
+            payload: b"x",
+            qos,
+            retain: false,
+            expires_at: NEVER,
+            publisher: None,
+        }
+        .to_message();
+        Delivery { message, ids: None, shared: None, qos, retain: false }
+    }
+
+    fn push(queue: &mut Queue, now: Time, topic: &str, qos: QoS) -> Vec<(String, Drop)> {
+        let mut gone = Vec::new();
+        queue.push(now, delivery(topic, qos), &LIMITS, &mut |delivery, reason| {
+            gone.push((delivery.message.content().topic_str().to_owned(), reason));
+        });
+        gone
+    }
+
+    #[test]
+    fn a_full_queue_drops_qos_0_before_the_oldest() {
+        let mut queue = Queue::default();
+        for (topic, qos) in [("a", QoS::AtLeastOnce), ("b", QoS::AtMostOnce), ("c", QoS::AtLeastOnce)] {
+            assert!(push(&mut queue, 0, topic, qos).is_empty());
+        }
+        assert_eq!(push(&mut queue, 0, "d", QoS::AtLeastOnce), [("b".into(), Drop::QueueFull)]);
+        assert_eq!(push(&mut queue, 0, "e", QoS::AtLeastOnce), [("a".into(), Drop::QueueFull)]);
+        assert_eq!(push(&mut queue, 0, "f", QoS::AtMostOnce), [("f".into(), Drop::QueueFull)]);
+        assert_eq!(queue.len(), 3);
+    }
+
+    #[test]
+    fn aged_messages_make_room_first() {
+        let mut queue = Queue::default();
+        push(&mut queue, 0, "a", QoS::AtLeastOnce);
+        push(&mut queue, 5, "b", QoS::AtLeastOnce);
+        assert_eq!(push(&mut queue, 10, "c", QoS::AtLeastOnce), [("a".into(), Drop::QueueAge)]);
+        assert_eq!(queue.len(), 2);
+    }
+
+    #[test]
+    fn losing_the_connection_drops_qos_0_only() {
+        let mut queue = Queue::default();
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::AtMostOnce] {
+            push(&mut queue, 0, "a", qos);
+        }
+        let mut gone = 0;
+        queue.drop_qos0(&mut |_, _| gone += 1);
+        assert_eq!((gone, queue.len()), (2, 1));
+        assert_eq!(queue.bytes(), queue.front().map_or(0, |first| first.message.len()));
+    }
+}

@@ -1,0 +1,556 @@
+//! The connections and sessions of one shard, behind the five verbs.
+//!
+//! A client id has one home shard, chosen by its hash, so a session, its take-over, its queue and its
+//! deadlines never need another thread. A connection that says CONNECT on another shard is moved.
+
+use super::connection::{Connection, Origin, Stage};
+use super::deadline::{Deadlines, Due};
+use super::outgoing::Forms;
+use super::parcel::Batch;
+use super::session::Session;
+use super::settings::Settings;
+use super::slab::Slab;
+use crate::output::Output;
+use crate::route::SessionKey;
+use crate::route::index::Route;
+use crate::route::message::Content;
+use crate::route::router::{CachedRoute, Router, mix};
+use crate::route::verdict::Ledger;
+use crate::wire::codec::{DecodeError, Frame, encode, frame};
+use crate::wire::packet::{Packet, Version};
+use crate::wire::tables::ReasonCode;
+use crate::{SECOND, Time};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Names a connection of one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionKey {
+    /// Slot.
+    pub slot: u32,
+    /// Guards reuse of the slot.
+    pub generation: u16,
+}
+
+/// Answer of [`Registry::receive`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes used; the rest is the beginning of a packet and must be handed in again, longer.
+    pub consumed: usize,
+    /// Whether to go on reading. If not, [`Action::Resume`] or [`Action::Close`] follows.
+    pub goes_on: bool,
+}
+
+/// What the world shall do.
+#[derive(Debug)]
+pub enum Action {
+    /// Send what is in the output, then close. The session is already detached.
+    Close(ConnectionKey),
+    /// Hand the connection, with its unread input, to another shard.
+    Move(ConnectionKey, u16),
+    /// Read again.
+    Resume(ConnectionKey),
+    /// Tell whoever wants to know.
+    Event(Event),
+}
+
+/// Something worth a log line.
+#[derive(Debug)]
+pub struct Event {
+    /// How important it is.
+    pub level: Level,
+    /// Fixed name, such as `client_connected`.
+    pub name: &'static str,
+    /// Field names and values.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+/// Importance of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Every packet.
+    Trace,
+    /// Every step.
+    Debug,
+    /// Connects, disconnects.
+    Info,
+    /// Something an operator should see.
+    Warn,
+    /// Something broke.
+    Error,
+}
+
+/// Commands from the broker and the other shards.
+#[derive(Debug)]
+pub enum Command {
+    /// Messages from another shard.
+    Deliver(Batch),
+    /// End a client's connection with this reason.
+    Kick(String, ReasonCode),
+    /// New settings.
+    Configure(Arc<Settings>),
+    /// Publish all wills, then say good-bye to everybody. `[MQTT-3.14.0-1]`, reason 0x8B.
+    Shutdown,
+}
+
+/// One shard's part of the broker.
+#[derive(Debug)]
+pub struct Registry {
+    pub(super) shard: u16,
+    pub(super) shards: u16,
+    pub(super) connections: Slab<Connection>,
+    pub(super) sessions: Slab<Session>,
+    /// Session slots by client id.
+    pub(super) clients: HashMap<Box<str>, u32, FixedState>,
+    pub(super) router: Arc<Router>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) forms: Forms,
+    /// Routes by topic, for connections that publish on many.
+    pub(super) routes: HashMap<Box<[u8]>, CachedRoute, FixedState>,
+    pub(super) deadlines: Deadlines,
+    pub(super) actions: VecDeque<Action>,
+    /// Connections with something to send.
+    pub(super) dirty: Vec<u32>,
+    /// Connections with so much to send that it should not wait for the end of the tick.
+    pub(super) urgent: Vec<u32>,
+    /// Messages for the other shards, by shard.
+    pub(super) outbox: Vec<Batch>,
+    /// The last route posted to each shard in this tick.
+    pub(super) last_posted: Vec<Option<Arc<Route>>>,
+    /// Properties without alias and expiry, kept from message to message.
+    pub(super) properties: Vec<u8>,
+    pub(super) random_state: u64,
+    /// Events below are not made.
+    pub level: Level,
+}
+
+/// A client that leaves more than this of our answers unread is not read itself.
+const UNREAD_ANSWERS_BYTES: usize = 64 * 1024;
+
+/// How often expired retained messages are looked for.
+const PURGE_INTERVAL: Time = 60 * SECOND;
+
+/// Routes kept per shard; when full, all are forgotten.
+pub(super) const ROUTES: usize = 4096;
+
+impl Registry {
+    /// An empty shard. `seed` comes from a random source.
+    pub fn new(shard: u16, shards: u16, router: Arc<Router>, settings: Arc<Settings>, seed: u64) -> Self {
+        let hasher = || FixedState::with_seed(seed);
+        let mut deadlines = Deadlines::default();
+        if shard == 0 {
+            deadlines.push(PURGE_INTERVAL, Due::Retained);
+        }
+        Self {
+            shard,
+            shards,
+            connections: Slab::default(),
+            sessions: Slab::default(),
+            clients: HashMap::with_hasher(hasher()),
+            router,
+            settings,
+            ledger: Arc::default(),
+            forms: Forms::default(),
+            routes: HashMap::with_hasher(hasher()),
+            deadlines,
+            actions: VecDeque::new(),
+            dirty: Vec::new(),
+            urgent: Vec::new(),
+            outbox: (0..shards).map(|_| Batch::default()).collect(),
+            last_posted: (0..shards).map(|_| None).collect(),
+            properties: Vec::new(),
+            random_state: seed,
+            level: Level::Info,
+        }
+    }
+
+    /// Counters of this shard, readable from anywhere.
+    pub fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.ledger)
+    }
+
+    /// A connection was made.
+    pub fn open(&mut self, now: Time, origin: Arc<Origin>) -> ConnectionKey {
+        let limit = match origin.listener.max_packet_bytes {
+            0 => self.settings.max_packet_bytes,
+            bytes => bytes.min(self.settings.max_packet_bytes),
+        };
+        let (slot, generation) = self.connections.insert(Connection::new(now, origin, limit));
+        self.ledger.connections.add(1);
+        let key = ConnectionKey { slot, generation };
+        self.schedule_connection(key, now + self.settings.connect_timeout);
+        key
+    }
+
+    /// Input from the peer. Never blocks, never panics; takes only whole packets.
+    #[inline]
+    pub fn receive(&mut self, now: Time, key: ConnectionKey, input: &[u8]) -> Received {
+        let mut consumed = 0;
+        let mut packets = 0;
+        let mut goes_on = true;
+        while goes_on {
+            let Some(connection) = self.connections.get_current(key.slot, key.generation) else {
+                return Received { consumed: input.len(), goes_on: false };
+            };
+            if matches!(connection.stage, Stage::Closing) {
+                return Received { consumed: input.len(), goes_on: false };
+            }
+            if connection.is_blocked && connection.out.len() > UNREAD_ANSWERS_BYTES {
+                connection.is_paused = true;
+                goes_on = false;
+                break;
+            }
+            let rest = &input[consumed..];
+            let outcome = match frame(rest, connection.max_receive_bytes) {
+                Ok(Frame::Incomplete { .. }) => break,
+                Ok(Frame::Complete { first, header_len, total }) => {
+                    connection.last_received = now;
+                    consumed += total;
+                    packets += 1;
+                    self.packet(now, key, first, header_len, &rest[..total])
+                }
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(Next::Read) => {}
+                Ok(Next::Pause) => goes_on = false,
+                Ok(Next::Unread) => {
+                    // The packet belongs to the shard that the connection moves to.
+                    consumed = input.len() - rest.len();
+                    goes_on = false;
+                }
+                Err(error) => {
+                    self.refuse_input(now, key.slot, error, rest);
+                    return Received { consumed: input.len(), goes_on: false };
+                }
+            }
+        }
+        self.ledger.packets_received.add(packets);
+        self.ledger.bytes_received.add(consumed as u64);
+        Received { consumed, goes_on }
+    }
+
+    /// Input from the broker.
+    pub fn submit(&mut self, now: Time, command: Command) {
+        match command {
+            Command::Deliver(batch) => self.receive_batch(now, &batch),
+            Command::Kick(client_id, reason) => self.kick(now, &client_id, reason),
+            Command::Configure(settings) => self.settings = settings,
+            Command::Shutdown => self.shut_down(now),
+        }
+    }
+
+    /// Messages from another shard; the batch may be used again.
+    pub fn deliver_batch(&mut self, now: Time, batch: &Batch) {
+        self.receive_batch(now, batch);
+    }
+
+    /// Publishes a message of the broker itself or of an embedding program.
+    pub fn publish_local(&mut self, now: Time, content: Content<'_>) -> usize {
+        self.ledger.messages_received.add(1);
+        self.publish_and_retain(now, content)
+    }
+
+    /// Time has passed. Extra calls are harmless.
+    pub fn expire(&mut self, now: Time) {
+        while let Some((at, due)) = self.deadlines.pop(now) {
+            match due {
+                Due::Connection(slot, generation) => {
+                    if let Some(connection) = self.connections.get_current(slot, generation) {
+                        if connection.due_at == at {
+                            connection.due_at = Time::MAX;
+                            self.connection_due(now, slot);
+                        }
+                    }
+                }
+                Due::Session(slot, generation) => {
+                    if let Some(session) = self.sessions.get_current(slot, generation) {
+                        if session.due_at == at {
+                            session.due_at = Time::MAX;
+                            self.session_due(now, slot);
+                        }
+                    }
+                }
+                Due::Retained => {
+                    self.router.purge_retained(now);
+                    self.deadlines.push(now + PURGE_INTERVAL, Due::Retained);
+                }
+            }
+        }
+    }
+
+    /// When [`expire`](Self::expire) is due; may change after any call.
+    pub fn deadline(&self) -> Option<Time> {
+        self.deadlines.next()
+    }
+
+    /// What to do next; drained until empty after each call of the other verbs.
+    #[inline]
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// A connection with something to send; its mark is taken off.
+    #[inline]
+    pub fn next_dirty(&mut self) -> Option<u32> {
+        let slot = self.dirty.pop()?;
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.is_dirty = false;
+        }
+        Some(slot)
+    }
+
+    /// Whether anything is to be sent.
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// A connection to be flushed before the next reader runs.
+    #[inline]
+    pub fn next_urgent(&mut self) -> Option<u32> {
+        self.urgent.pop()
+    }
+
+    /// The output of a connection.
+    #[inline]
+    pub fn output(&mut self, slot: u32) -> Option<&mut Output> {
+        self.connections.get_mut(slot).map(|connection| &mut connection.out)
+    }
+
+    /// The socket would block: from now on messages wait in the session's queue.
+    pub fn set_blocked(&mut self, slot: u32) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.is_blocked = true;
+        }
+    }
+
+    /// Everything was written: `bytes` of it. Sends what waits; true if there is more to write now.
+    #[inline]
+    pub fn flushed(&mut self, now: Time, slot: u32, bytes: u64) -> bool {
+        self.ledger.bytes_sent.add(bytes);
+        let Some((connection, generation)) = self.connections.get_with_generation(slot) else { return false };
+        connection.is_blocked = false;
+        if connection.is_paused && connection.paused_until <= now {
+            connection.is_paused = false;
+            self.actions.push_back(Action::Resume(ConnectionKey { slot, generation }));
+        }
+        let Stage::Online(SessionKey { slot: session, .. }) = connection.stage else { return false };
+        let waits = self.sessions.get(session).is_some_and(Session::has_backlog);
+        if !waits {
+            return false;
+        }
+        self.refill(now, session);
+        self.connections.get(slot).is_some_and(|connection| !connection.out.is_empty())
+    }
+
+    /// The batch for another shard, taken out.
+    pub fn take_outbox(&mut self, shard: u16, into: &mut Batch) -> bool {
+        if let Some(last) = self.last_posted.get_mut(usize::from(shard)) {
+            *last = None;
+        }
+        match self.outbox.get_mut(usize::from(shard)) {
+            Some(batch) if !batch.is_empty() => {
+                into.append(batch);
+                batch.clear();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether something waits for other shards.
+    #[inline]
+    pub fn has_outbox(&self) -> bool {
+        self.shards > 1 && self.outbox.iter().any(|batch| !batch.is_empty())
+    }
+
+    /// The connection is gone from this shard: closed by the peer, or the world is done with it. Its session
+    /// goes on as the standard says.
+    pub fn release(&mut self, now: Time, key: ConnectionKey) {
+        if !self.connections.is_current(key.slot, key.generation) {
+            return;
+        }
+        self.detach(now, key.slot, Ending::Lost);
+        self.connections.remove(key.slot);
+        self.ledger.connections.sub(1);
+    }
+
+    /// The connection goes to another shard; nothing happened on it yet.
+    pub fn forget(&mut self, key: ConnectionKey) {
+        if self.connections.is_current(key.slot, key.generation) {
+            self.connections.remove(key.slot);
+            self.ledger.connections.sub(1);
+        }
+    }
+
+    /// The slot of the connection of this client.
+    pub fn connection_of(&self, client_id: &str) -> Option<u32> {
+        self.sessions.get(*self.clients.get(client_id)?)?.connection
+    }
+
+    /// The home shard of a client id.
+    pub fn home(&self, client_id: &str) -> u16 {
+        (self.router.hash(client_id.as_bytes()) % u64::from(self.shards)) as u16
+    }
+
+    /// Calls `visit` for every session with its connection, for reports.
+    pub fn visit(&self, visit: &mut dyn FnMut(&Session, Option<&Connection>)) {
+        for (_, session) in self.sessions.iter() {
+            visit(session, session.connection.and_then(|slot| self.connections.get(slot)));
+        }
+    }
+
+    #[inline]
+    fn packet(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        first: u8,
+        header_len: usize,
+        packet: &[u8],
+    ) -> Result<Next, DecodeError> {
+        if first >> 4 == PUBLISH {
+            return self.on_publish(now, key.slot, packet, header_len);
+        }
+        self.on_control(now, key, first, header_len, packet)
+    }
+
+    fn on_control(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        first: u8,
+        header_len: usize,
+        bytes: &[u8],
+    ) -> Result<Next, DecodeError> {
+        let Some(connection) = self.connections.get(key.slot) else { return Ok(Next::Pause) };
+        let slot = key.slot;
+        let body = &bytes[header_len..];
+        let session = match connection.stage {
+            Stage::AwaitsConnect if first >> 4 == CONNECT => {
+                return self.on_connect(now, key, bytes, header_len);
+            }
+            Stage::AwaitsConnect => {
+                return Err(protocol_error("the first packet is not CONNECT [MQTT-3.1.0-1]"));
+            }
+            Stage::Authenticates(_) => return self.on_pending(now, key, first, body),
+            Stage::Online(session) => session.slot,
+            Stage::Closing => return Ok(Next::Pause),
+        };
+        match crate::wire::codec::decode(connection.version, first, body)? {
+            Packet::PubAck(ack) => self.on_puback(now, session, &ack),
+            Packet::PubRec(ack) => self.on_pubrec(now, slot, session, &ack),
+            Packet::PubRel(ack) => self.on_pubrel(slot, session, &ack),
+            Packet::PubComp(ack) => self.on_pubcomp(now, session, &ack),
+            Packet::Subscribe(subscribe) => self.on_subscribe(now, slot, session, &subscribe)?,
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, session, &unsubscribe)?,
+            Packet::PingReq => self.send(slot, &Packet::PingResp),
+            Packet::Disconnect(disconnect) => {
+                self.on_disconnect(now, slot, session, &disconnect)?;
+                return Ok(Next::Pause);
+            }
+            Packet::Auth(auth) => return self.on_reauthenticate(now, slot, session, &auth),
+            Packet::Connect(_) => return Err(protocol_error("a second CONNECT [MQTT-3.1.0-2]")),
+            _ => return Err(protocol_error("a packet that only a server sends")),
+        }
+        Ok(Next::Read)
+    }
+
+    /// Writes a packet to a connection.
+    pub(super) fn send(&mut self, slot: u32, packet: &Packet<'_>) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let version = connection.version;
+        connection.out.append(|buf| encode(packet, version, buf));
+        self.mark_dirty(slot);
+    }
+
+    /// Notes that a connection has something to send.
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, slot: u32) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            if !connection.is_dirty {
+                connection.is_dirty = true;
+                self.dirty.push(slot);
+            }
+        }
+    }
+
+    /// Asks for [`connection_due`](Self::connection_due) at `at`, unless it comes earlier anyway.
+    pub(super) fn schedule_connection(&mut self, key: ConnectionKey, at: Time) {
+        if let Some(connection) = self.connections.get_current(key.slot, key.generation) {
+            if at < connection.due_at {
+                connection.due_at = at;
+                self.deadlines.push(at, Due::Connection(key.slot, key.generation));
+            }
+        }
+    }
+
+    /// Asks for [`session_due`](Self::session_due) at `at`, unless it comes earlier anyway.
+    pub(super) fn schedule_session(&mut self, slot: u32, at: Time) {
+        if let Some(session) = self.sessions.get_mut(slot) {
+            if at < session.due_at {
+                session.due_at = at;
+                self.deadlines.push(at, Due::Session(slot, session.key.generation));
+            }
+        }
+    }
+
+    /// The next random number; seeded from outside, not for long-lived secrets.
+    pub(super) const fn random(&mut self) -> u64 {
+        self.random_state = self.random_state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        mix(self.random_state)
+    }
+
+    /// Emits an event if its level is wanted.
+    pub(super) fn event(
+        &mut self,
+        level: Level,
+        name: &'static str,
+        fields: impl FnOnce() -> Vec<(&'static str, String)>,
+    ) {
+        if level >= self.level {
+            self.actions.push_back(Action::Event(Event { level, name, fields: fields() }));
+        }
+    }
+}
+
+/// What to do after a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Take the next one.
+    Read,
+    /// Stop reading for now.
+    Pause,
+    /// Stop, and keep this packet.
+    Unread,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The client said DISCONNECT: the will is not sent. `[MQTT-3.14.4-3]`
+    Normal,
+    /// Anything else: the will is sent. `[MQTT-3.1.2-8]`
+    Lost,
+    /// Another connection of the same client id took the session over and resumes it.
+    TakenOver,
+}
+
+/// A protocol error with its explanation.
+pub(super) const fn protocol_error(what: &'static str) -> DecodeError {
+    DecodeError { reason: ReasonCode::PROTOCOL_ERROR, what }
+}
+
+/// Name of a version in reports.
+pub const fn protocol_name(version: Version) -> &'static str {
+    match version {
+        Version::V31 => "MQIsdp",
+        Version::V311 | Version::V5 => "MQTT",
+    }
+}
+
+const CONNECT: u8 = 1;
+const PUBLISH: u8 = 3;
