@@ -1,4 +1,5 @@
 //! Every rule about the format of packets: bytes that must be refused, and why; bytes that must not.
+#![expect(clippy::unwrap_used, reason = "a test may fail this way")]
 
 use nanomq_proto::wire::codec::{DecodeError, Frame, connect_version, decode, frame};
 use nanomq_proto::wire::packet::Version::{self, V5, V31, V311};

@@ -1,4 +1,5 @@
 //! Topic names, filters and matching; matching against a plain reference.
+#![expect(clippy::unwrap_used, reason = "a test may fail this way")]
 
 use nanomq_proto::wire::tables::ReasonCode;
 use nanomq_proto::wire::topic::{

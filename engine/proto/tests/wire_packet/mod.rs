@@ -21,8 +21,8 @@ pub struct Draft {
     number: u16,
     reason: ReasonCode,
     name: String,
-    username: Option<String>,
-    password: Option<Vec<u8>>,
+    pub username: Option<String>,
+    pub password: Option<Vec<u8>>,
     will: Option<(String, Vec<u8>, Vec<u8>)>,
     properties: Vec<u8>,
     /// Payload of a PUBLISH, filter list or reason codes.
@@ -108,22 +108,12 @@ impl Draft {
         }
     }
 
-    /// Whether it is a CONNECT with a password and no username.
-    pub fn has_password_alone(&self) -> bool {
-        self.password.is_some() && self.username.is_none()
-    }
-
     /// The packet as bytes.
     pub fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         encode(&self.packet(), self.version, &mut out);
         out
     }
-}
-
-/// Any packet of any version.
-pub fn any_packet() -> impl Strategy<Value = Draft> {
-    prop::sample::select(vec![Version::V31, Version::V311, Version::V5]).prop_flat_map(packet_of)
 }
 
 /// Any packet of one version.
