@@ -1,5 +1,7 @@
 //! The index of subscriptions: single behaviours, then random sequences against a plain reference.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
 mod route_model;
 
 use nanomq_proto::route::index::{Index, MemberState, NoLocal, SessionKey, Subscriber};

@@ -1,5 +1,7 @@
 //! Retained messages: single behaviours, then random sequences against a plain reference.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
 mod route_model;
 
 use nanomq_proto::route::retained::Retained;

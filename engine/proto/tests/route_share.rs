@@ -1,5 +1,7 @@
 //! Shared subscriptions: who is chosen, and thousands of random groups against a plain reference.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
 mod route_model;
 
 use nanomq_proto::route::index::{GroupRoute, Index, MemberState, ShareStrategy};
