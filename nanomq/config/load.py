@@ -73,6 +73,7 @@ class Effective:
             if place and not place.startswith("listeners[]") and place != "shards":
                 _put(document, place, setting.value)
         document["shards"] = self._shards()
+        document["event_level"] = "error" if self["log.level"] == "fatal" else self["log.level"]
         if not self["auth.enable"]:
             _put(document, "auth.users", {})
         return json.dumps(document).encode()

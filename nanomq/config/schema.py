@@ -34,6 +34,8 @@ class Key:
     high: float | None = None
     above: bool = False
     """`low` itself is not allowed."""
+    whole: bool = False
+    """A time that the protocol or the system counts in whole seconds."""
     choices: tuple[str, ...] = ()
     """Words of an `enum`; schemes that an `address` may carry."""
     old: tuple[str, ...] = ()
@@ -109,6 +111,7 @@ class Item:
     live: Live = "new connections"
     low: float | None = None
     high: float | None = None
+    whole: bool = False
     choices: tuple[str, ...] = ()
     old: tuple[str, ...] = ()
     engine: str = ""
@@ -120,6 +123,7 @@ class Item:
         """This item as a key of one kind of listener; variables and flags belong to the main TLS listener."""
         return Key(
             f"{prefix}.{self.name}", self.kind, self.default, self.text, self.since, self.live, self.low, self.high,
+            whole=self.whole,
             choices=self.choices,
             old=tuple(f"{prefix}.{name}" for name in self.old),
             engine=f"listeners[].{group}{self.engine or self.name}",
@@ -150,7 +154,7 @@ LISTENER_ITEMS = [
     Item("max_packet_size", "size", 0, "Biggest packet accepted here; 0 = `mqtt.max_packet_size`.", low=0, high=260 * MB),
     Item("proxy_protocol", "bool", False, "A proxy in front sends the client's address first (PROXY protocol, version 1 or 2).", live="listener"),
     Item("nodelay", "bool", True, "Send small packets at once (TCP_NODELAY)."),
-    Item("tcp_keepalive", "time", 0, "Probe silent connections after this time (SO_KEEPALIVE); 0 = off.", low=0, high=32_767, engine="tcp_keepalive_s"),
+    Item("tcp_keepalive", "time", 0, "Probe silent connections after this time (SO_KEEPALIVE); 0 = off.", low=0, high=32_767, whole=True, engine="tcp_keepalive_s"),
     Item("backlog", "int", 1024, "Connections that may wait to be accepted.", live="listener", low=1, high=U16),
 ]  # fmt: skip
 
@@ -179,15 +183,15 @@ MQTT = [
         "0.19", "new connections", 1, U16, engine="mqtt.max_inflight_window"),
     Key("mqtt.receive_maximum", "int", 1024, "QoS 1 and 2 messages a v5 client may have under way to the broker (Receive Maximum of CONNACK).",
         live="new connections", low=1, high=U16, engine="mqtt.receive_maximum"),
-    Key("mqtt.retry_interval", "time", 10, "Pause before unacknowledged QoS 1 and 2 messages are sent again to 3.1 clients, which may expect it.",
+    Key("mqtt.retry_interval", "time", 10, "Pause before unacknowledged QoS 1 and 2 messages are sent again to 3.1 and 3.1.1 clients; 0 = only when they connect again, as for v5.",
         "0.11", "live", 0, U32, old=("mqtt.session.qos_duration",), engine="mqtt.retry_interval_s", env=("NANOMQ_QOS_DURATION",), flag="qos_duration"),
     Key("mqtt.keepalive_multiplier", "float", 1.5, "A client is disconnected after its keepalive × this without a packet. "
         "Under the old name `keepalive_backoff`, values of 100 and more are thousandths.",
         "0.11", "live", 0.5, 99.0, above=True, old=("mqtt.keepalive_backoff", "mqtt.session.keepalive_backoff"), engine="mqtt.keepalive_multiplier"),
     Key("mqtt.server_keepalive", "time", 0, "Keepalive imposed on v5 clients (Server Keep Alive); 0 = the client's own.",
-        live="new connections", low=0, high=U16, engine="mqtt.server_keepalive_s"),
+        live="new connections", low=0, high=U16, whole=True, engine="mqtt.server_keepalive_s"),
     Key("mqtt.max_session_expiry", "time", U32, f"Longest session expiry granted; {U32} = no limit, 0 = sessions end with the connection.",
-        live="new connections", low=0, high=U32, engine="mqtt.max_session_expiry_s"),
+        live="new connections", low=0, high=U32, whole=True, engine="mqtt.max_session_expiry_s"),
     Key("mqtt.max_topic_alias", "int", 32, "Topic aliases each side may use on a v5 connection (Topic Alias Maximum).",
         "0.24", "new connections", 0, U16, engine="mqtt.max_topic_alias"),
     Key("mqtt.max_qos", "int", 2, "Highest QoS offered to clients (Maximum QoS).",
@@ -244,7 +248,7 @@ LOG = [
     Key("log.dir", "path", "", "Directory of the log file; made if it ends in `/`. Empty = working directory.", "0.11", use="log", env=("NANOMQ_LOG_DIR",)),
     Key("log.file", "path", "nanomq.log", "Name of the log file; older ones get the endings `.1`, `.2` and so on.", "0.11", use="log", env=("NANOMQ_LOG_FILE",)),
     Key("log.rotation.size", "size", 10 * MB, "Begin a new log file at this size; 0 = never.", "0.11", low=0, high=U40, use="log", env=("NANOMQ_LOG_ROTATION_SIZE",)),
-    Key("log.rotation.count", "int", 5, "Older log files kept.", "0.11", low=0, high=1000, use="log", env=("NANOMQ_LOG_ROTATION_COUNT",)),
+    Key("log.rotation.count", "int", 5, "Older log files kept.", "0.11", low=1, high=1000, use="log", env=("NANOMQ_LOG_ROTATION_COUNT",)),
     Key("log.uds_addr", "path", "", "Unix datagram socket of the target `uds`.", "0.22", use="log", env=("NANOMQ_LOG_UDS_ADDR",)),
     Key("log.format", "enum", "text", "`text` for people, `json` for one JSON object a line.", choices=("text", "json"), use="log"),
 ]  # fmt: skip

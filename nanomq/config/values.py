@@ -145,6 +145,8 @@ def _duration(key: Key, raw: Raw, units: dict[str, float], names: str) -> float 
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Wrong(f"a time{_range(key)} such as `500ms`, `10s` or `2h`", _example(key))
     value = _in_range(key, value)
+    if key.whole and not float(value).is_integer():
+        raise Wrong("whole seconds", f"{math.ceil(value)}s")
     return int(value) if float(value).is_integer() else value
 
 

@@ -169,6 +169,7 @@ def test_value_is_read(text: str, key: str, value: object) -> None:
         ("mqtt.max_packet_size = 300MB", "value is `300MB`; expected a value from 1B to 260MB; write `10MB`"),
         ("mqtt.max_packet_size = 10XB", "value is `10XB`; expected a number of bytes, or a number with `B`, `KB`, `MB` or `GB`; write `10MB`"),
         ("mqtt.queue_ttl = 5weeks", "value is `5weeks`; expected a time with `ms`, `s`, `m`, `h` or `d`; write `5s`"),
+        ("mqtt.server_keepalive = 1500ms", "value is `1500ms`; expected whole seconds; write `2s`"),
         ("mqtt.max_qos = 3", "value is `3`; expected a value from 0 to 2; write `2`"),
         ("mqtt.max_qos = 1.5", "value is `1.5`; expected a whole number from 0 to 2; write `2`"),
         ("mqtt.keepalive_multiplier = 0.5", "value is `0.5`; expected a value above 0.5, at most 99.0; write `1.5`"),
