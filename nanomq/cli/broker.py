@@ -1,0 +1,320 @@
+"""`nanomq start | stop | restart | reload | check`: texts and exit codes that scripts know from NanoMQ are kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nanomq.cli.options import PrefixCommand, run
+from nanomq.errors import ConfigError, NanomqError, Problem
+
+if TYPE_CHECKING:
+    from nanomq.broker import Broker
+    from nanomq.cli.process import PidFile
+    from nanomq.config import Effective
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def main() -> None:
+    """Entry point of `nanomq`."""
+    sys.exit(run(lambda args: nanomq.main(args, standalone_mode=False), usage_code=1))
+
+
+class _Group(click.Group):
+    """No command, or an unknown one, shows the usage and exits 1, as NanoMQ does."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            click.echo(self.get_help(ctx))
+            click.echo(f"\nThere is no command `{args[0]}`.", err=True)
+            ctx.exit(1)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, help="Print the version and exit.")
+@click.pass_context
+def nanomq(ctx: click.Context, version: bool) -> None:
+    """The nanomq MQTT broker.
+
+    \b
+    nanomq start                       run with /etc/nanomq.conf, or with defaults
+    nanomq start --conf my.conf -d     run in the background
+    nanomq check --conf my.conf        look for faults in a file
+    nanomq reload                      apply what changed in the file
+    """
+    if version:
+        click.echo(f"nanomq {_version()}")
+    elif ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        click.echo(f"\nnanomq {_version()}")
+        ctx.exit(1)
+
+
+def _start_options(command: Command) -> Command:
+    """The flags of `start` and `restart`; each overrides the file and the environment."""
+    for option in reversed([
+        click.option("--conf", metavar="FILE", help="Configuration file."),
+        click.option("--old_conf", metavar="FILE", help="Configuration file of key=value lines (later release)."),
+        click.option("--url", multiple=True, metavar="URL", help="Listener by scheme: nmq-tcp://, tls+nmq-tcp://, nmq-ws://, nmq-wss://."),
+        click.option("-d", "--daemon", is_flag=True, help="Run in the background."),
+        click.option("-t", "--tq_thread", metavar="N", help="Engine threads, 0 = one per core."),
+        click.option("-T", "--max_tq_thread", metavar="N", help="Upper bound of --tq_thread."),
+        click.option("-n", "--parallel", metavar="N", help="No effect, accepted for old scripts."),
+        click.option("-s", "--property_size", metavar="N", help="Size expected of a user property."),
+        click.option("-S", "--msq_len", metavar="N", help="Messages that wait for one client."),
+        click.option("-D", "--qos_duration", metavar="SECONDS", help="Retry interval of QoS 1 and 2."),
+        click.option("--http", is_flag=True, help="HTTP server (later release)."),
+        click.option("-p", "--port", metavar="N", help="Port of the HTTP server (later release)."),
+        click.option("--cacert", metavar="FILE", help="Authorities of client certificates."),
+        click.option("-E", "--cert", metavar="FILE", help="Certificate of the TLS listener."),
+        click.option("--key", metavar="FILE", help="Key of the certificate."),
+        click.option("--keypass", metavar="TEXT", help="Password of the key."),
+        click.option("--verify", is_flag=True, help="Ask clients for a certificate."),
+        click.option("--fail", is_flag=True, help="Refuse clients without a certificate."),
+        click.option("--log_level", metavar="LEVEL", help="trace, debug, info, warn, error or fatal."),
+        click.option("--log_file", metavar="FILE", help="Log to this file as well."),
+        click.option("--log_stdout", metavar="true|false", help="Log to the console."),
+        click.option("--log_syslog", metavar="true|false", help="Log to syslog."),
+        *(click.option(f"--{name}", metavar="FILE", help="File of NanoMQ 0.11 (later release).")
+          for name in ("bridge", "aws_bridge", "rule", "webhook", "auth", "auth_http")),
+    ]):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@nanomq.command(cls=PrefixCommand)
+@_start_options
+def start(**flags: Any) -> int:
+    """Run the broker until SIGTERM or SIGINT; SIGHUP reloads.
+
+    \b
+    nanomq start
+    nanomq start --url nmq-tcp://0.0.0.0:1884 --log_level info
+    """
+    return _start(flags)
+
+
+@nanomq.command(cls=PrefixCommand)
+@_start_options
+def restart(**flags: Any) -> int:
+    """Stop the running broker, if there is one, and start again with the flags given here."""
+    from nanomq.cli.process import PidFile, end
+
+    pid = PidFile(os.environ).running()
+    try:
+        if pid is not None and not end(pid, patience_s=6.0, kill=True):
+            return _fail(f"The broker with pid {pid} does not end.")
+    except PermissionError:
+        return _fail(f"The broker with pid {pid} belongs to another user.")
+    return _start(flags)
+
+
+@nanomq.command(cls=PrefixCommand)
+def stop() -> int:
+    """Stop the running broker."""
+    from nanomq.cli.process import PidFile, end
+
+    pid = PidFile(os.environ).running()
+    if pid is None:
+        return _fail(NOT_RUNNING)
+    try:
+        if not end(pid, patience_s=10.0, kill=False):
+            return _fail(f"The broker with pid {pid} does not end.")
+    except PermissionError:
+        return _fail(f"The broker with pid {pid} belongs to another user.")
+    click.echo("NanoMQ stopped.", err=True)
+    return 0
+
+
+@nanomq.command(cls=PrefixCommand)
+@click.option("--conf", metavar="FILE", help="Configuration file; without it the one the broker runs with.")
+@click.option("--old_conf", metavar="FILE", help="Configuration file of key=value lines (later release).")
+def reload(conf: str | None, old_conf: str | None) -> int:
+    """Apply a changed configuration to the running broker, and say what was applied."""
+    from nanomq.cli.process import PidFile, ask
+
+    pid_file = PidFile(os.environ)
+    if pid_file.running() is None:
+        return _fail(NOT_RUNNING)
+    if old_conf:
+        return _reload_failed("wrong conf type")
+    if conf and not Path(conf).is_file():
+        return _reload_failed("conf_file does not exist")
+    try:
+        answer = ask(pid_file, {"cmd": "reload", "conf_file": str(Path(conf).absolute()) if conf else None})
+    except (OSError, ValueError) as error:
+        return _reload_failed(f"the broker does not answer at {pid_file.socket}: {error}")
+    for title in ("warnings", "applied", "needs_restart", "rejected", "problems"):
+        items = answer.get(title)
+        for item in items if isinstance(items, list) else []:
+            click.echo(f"{RELOAD_TITLES[title]}: {item}")
+    if not answer.get("ok"):
+        return _reload_failed(str(answer.get("reason", "")))
+    click.echo("reload succeed!")
+    return 0
+
+
+@nanomq.command(cls=PrefixCommand)
+@click.option("--conf", metavar="FILE", help="Configuration file; without it the one that `start` would use.")
+def check(conf: str | None) -> int:
+    """Read a configuration file and tell every fault with its place. Exit code 0: it can be used; 1: it cannot."""
+    from nanomq.config import find_file, load
+
+    file = find_file(conf, os.environ, _executable())
+    try:
+        effective = load(file, env=os.environ)
+    except ConfigError as error:
+        _tell(error.warnings, error.problems)
+        return _fail(f"{file}: {_count(len(error.problems), 'fault')}, cannot be used")
+    _tell(effective.warnings, [])
+    click.echo(f"{file or 'built-in defaults'}: can be used, {_count(len(effective.warnings), 'warning')}")
+    return 0
+
+
+def _start(flags: dict[str, Any]) -> int:
+    from nanomq.cli.process import PidFile, into_background, running_already
+    from nanomq.config import find_file, load
+
+    conf = flags.pop("conf")
+    if flags["old_conf"]:
+        return _fail(
+            "--old_conf: files of key=value lines are read from a later release on; write HOCON and use --conf"
+        )
+    executable = _executable()
+
+    def load_again(file: str | None) -> Effective:
+        return load(file or find_file(conf, os.environ, executable), env=os.environ, flags=flags)
+
+    try:
+        effective = load_again(None)
+    except ConfigError as error:
+        _tell(error.warnings, error.problems)
+        return _fail(f"NanoMQ cannot start: {_count(len(error.problems), 'fault')} in the configuration")
+    _tell(effective.warnings, [])
+    pid_file = PidFile(os.environ)
+    if (pid := pid_file.running()) is not None:
+        return _fail(*running_already(pid))
+    ready = into_background() if effective["system.daemon"] else None
+    try:
+        return _serve(effective, load_again, pid_file, ready)
+    except ConfigError as error:
+        _tell(error.warnings, error.problems)
+        return _fail("NanoMQ cannot start")
+    except NanomqError as error:
+        return _fail(str(error))
+
+
+def _serve(
+    effective: Effective, load: Callable[[str | None], Effective], pid_file: PidFile, ready: Callable[[], None] | None
+) -> int:
+    import asyncio
+
+    from nanomq import logs
+    from nanomq.cli.process import Server
+
+    def started(broker: Broker) -> None:
+        for line in _banner(broker):
+            click.echo(line)
+        sys.stdout.flush()
+        if ready is not None:
+            ready()
+
+    async def serve() -> None:
+        await Server(effective, load, pid_file).run(started)
+
+    logs.configure(effective)
+    pid_file.claim()
+    try:
+        asyncio.run(serve())
+    finally:
+        pid_file.release()
+    return 0
+
+
+def _banner(broker: Broker) -> Iterator[str]:
+    """What runs, what listens where, who may connect, how to try it, and the line that scripts wait for."""
+    config = broker.config
+    yield f"nanomq {_version()}, {_executable()}"
+    yield f"configuration: {config.file or 'built-in defaults, no file found'}"
+    for listener in broker.listeners:
+        yield f"listening: {listener['name']} {listener['address']} ({KINDS.get(listener['kind'], listener['kind'])})"
+    if not broker.listeners:
+        yield "WARNING: no listener is open, no client can connect; add a `listeners` block"
+    reachable = [listener.name for listener in config.listeners if listener.is_reachable]
+    if config["auth.allow_anonymous"] and reachable:
+        yield (
+            f"WARNING: ANONYMOUS ACCESS: whoever reaches {', '.join(reachable)} over the network may publish and "
+            "subscribe to everything; set auth.allow_anonymous = false and auth.password, or listen at 127.0.0.1"
+        )
+    if broker.listeners:
+        where = _address_options(broker)
+        if not config["auth.allow_anonymous"]:
+            where += " -u USER -P PASSWORD"
+        yield f"try it: nanomq_cli sub{where} -t 'hello/#'"
+        yield f"        nanomq_cli pub{where} -t hello/world -m 'Hello'"
+    yield "NanoMQ Broker is started successfully!"
+
+
+def _address_options(broker: Broker) -> str:
+    scheme, _, rest = broker.url.partition("://")
+    host, _, port = rest.rpartition(":")
+    if scheme != "mqtt":
+        return f" --url {broker.url}"
+    return (f" -h {host}" if host != "127.0.0.1" else "") + (f" -p {port}" if port != "1883" else "")
+
+
+def _tell(warnings: list[Problem], problems: list[Problem]) -> None:
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    for problem in problems:
+        click.echo(f"error: {problem}", err=True)
+
+
+def _fail(text: str) -> int:
+    click.echo(text, err=True)
+    return 1
+
+
+def _reload_failed(reason: str) -> int:
+    click.echo(f"reload failed, {reason}!" if reason else "reload failed!")
+    return 1
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _executable() -> str:
+    return os.path.abspath(sys.argv[0])
+
+
+def _version() -> str:
+    import nanomq
+
+    return nanomq.__version__
+
+
+NOT_RUNNING = "There is no running NanoMQ instance."
+RELOAD_TITLES = {
+    "warnings": "warning",
+    "applied": "applied",
+    "needs_restart": "needs restart",
+    "rejected": "rejected",
+    "problems": "error",
+}
+KINDS = {
+    "tcp": "MQTT over TCP",
+    "tls": "MQTT over TLS",
+    "ws": "MQTT over WebSocket",
+    "wss": "MQTT over secure WebSocket",
+    "unix": "MQTT over a Unix socket",
+}
