@@ -166,6 +166,37 @@ fn ids_never_given_are_refused() {
     assert_eq!(index.len(), 1);
 }
 
+#[test]
+fn a_filter_inside_of_another_is_found_before_and_after_it() {
+    let deep = "a/+/c/a level of more than twenty-two bytes/+/#";
+    let inside = [
+        "a/+",
+        "a/+/c",
+        "a/+/c/#",
+        "a/+/c/x/+/#",
+        "a/#",
+        "+/b",
+        "a/+/c/+/+",
+    ];
+    for text in inside {
+        let mut index = index_of(&[deep]);
+        let id = index.id_of(&filter(deep)).unwrap();
+        index.subscribe(&filter(text), subscriber(2), None);
+        assert_eq!(index.id_of(&filter(deep)), Some(id), "{text}");
+        let topic = "a/b/c/a level of more than twenty-two bytes/d";
+        let expected = 1 + usize::from(matches(text, topic));
+        assert_eq!(route(&index, topic).targets.len(), expected, "{text}");
+        let mut written = String::new();
+        assert!(index.text_of(id, &mut written));
+        assert_eq!(written, deep);
+        assert!(index.unsubscribe_id(id, session(1)));
+        assert!(
+            !reaches(&index, "a/b/c/a level of more than twenty-two bytes/d/e/f")
+                || matches(text, topic)
+        );
+    }
+}
+
 /// 65,535 bytes are up to 65,536 levels; the stack of a small thread has to do.
 #[test]
 fn depth_costs_no_stack() {

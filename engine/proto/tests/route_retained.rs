@@ -47,6 +47,18 @@ fn wildcards_find_what_they_match() {
     assert_eq!(found(&retained, "+/+/+/#"), [2, 3]);
 }
 
+#[test]
+fn dollar_topics_are_hidden_from_first_level_wildcards_at_any_depth() {
+    let mut retained = Retained::new(1);
+    for topic in ["$SYS", "$SYS/b", "$SYS/b/c", "$other/b"] {
+        retained.set(topic, 1);
+    }
+    for filter in ["#", "+", "+/b", "+/#", "+/+/c"] {
+        assert_eq!(found(&retained, filter), [], "{filter}");
+    }
+    assert_eq!(found(&retained, "$SYS/+"), [1]);
+}
+
 /// 65,535 bytes are up to 65,536 levels; the stack of a small thread has to do.
 #[test]
 fn depth_costs_no_stack() {

@@ -1,21 +1,21 @@
 //! The index of all subscriptions of the broker: from a topic to everybody who gets its messages.
 //!
 //! Filters without wildcards stand in a flat table and cost one lookup. Filters with wildcards stand in
-//! a trie of levels: `+` is a child of its own kind, `#` is kept in the node above it, so that `a/#`
-//! matches `a` without a special case. Share groups hang at the leaf of their filter.
+//! a trie of levels, `#` being kept in the node above it, so that `a/#` matches `a` without a special
+//! case. Share groups hang at the leaf of their filter.
 
 pub use super::share::{GroupMember, GroupRoute, MemberState, ShareStrategy};
 pub use super::target::{Delivery, NoLocal, Route, Target};
 pub use super::{SessionKey, Subscriber};
 
+use super::Seeded;
 use super::leaf::{Leaf, Place};
 use super::share::Share;
 use super::slab::{NONE, Slab};
+use super::table::Table;
 use super::target::Matches;
-use super::trie::{ROOT, Trie, UNLINKED};
-use super::{Seeded, remove_and_shrink};
+use super::trie::{Change, Payload, ROOT, Trie, split};
 use crate::wire::topic::Filter;
-use hashbrown::HashTable;
 use std::sync::Arc;
 
 /// Names a filter in the index while somebody has a subscription with it. `$share/g/f` and `f` have
@@ -39,25 +39,25 @@ pub struct Subscribed {
 pub struct Index {
     leaves: Slab<Leaf>,
     /// Leaves of filters without wildcards, by the whole filter.
-    exact: HashTable<u32>,
+    exact: Table,
     wildcards: Trie<Ends>,
     shares: Slab<Share>,
     /// Groups by leaf and name.
-    by_group: HashTable<u32>,
+    by_group: Table,
     hasher: Seeded,
     subscriptions: usize,
     /// Leaves with subscribers that are not in a group.
     plain_filters: usize,
 }
 
-/// What ends or branches at a node, beside its edges.
+/// What the index keeps in a node of its trie.
 #[derive(Clone, Debug)]
 struct Ends {
     /// Leaf of the filter that ends here.
     here: u32,
     /// Leaf of the filter that ends with `#` below here.
     multi: u32,
-    /// The `+` child.
+    /// The child whose level is `+`; kept here to spare every lookup an edge.
     plus: u32,
 }
 
@@ -71,16 +71,22 @@ impl Default for Ends {
     }
 }
 
+impl Payload for Ends {
+    fn take_end(&mut self) -> Self {
+        std::mem::take(self)
+    }
+}
+
 impl Index {
     /// An empty index. `seed` comes from a random source: filters are chosen by strangers.
     pub fn new(seed: u64) -> Self {
         let hasher = Seeded(seed);
         Self {
             leaves: Slab::new(),
-            exact: HashTable::new(),
+            exact: Table::new(),
             wildcards: Trie::new(hasher),
             shares: Slab::new(),
-            by_group: HashTable::new(),
+            by_group: Table::new(),
             hasher,
             subscriptions: 0,
             plain_filters: 0,
@@ -221,12 +227,14 @@ impl Index {
 
     /// Walks all matching paths at once, level by level, so depth costs no stack.
     fn collect_wildcards(&self, topic: &str, matches: &mut Matches) {
+        let nodes = &self.wildcards.nodes;
         // [MQTT-4.7.2-1] wildcards at the first level do not match topics that begin with `$`.
         let is_hidden = topic.starts_with('$');
         let mut reached = Vec::with_capacity(16);
         reached.push(ROOT);
         let mut done = 0;
-        for text in topic.split('/') {
+        let mut rest = Some(topic.as_bytes());
+        while let Some((text, below)) = rest.map(split) {
             let end = reached.len();
             if done == end {
                 return;
@@ -234,23 +242,52 @@ impl Index {
             let level = self.wildcards.level(text);
             for at in done..end {
                 let id = reached[at];
-                let node = &self.wildcards.nodes[id];
+                let node = &nodes[id];
                 if !(is_hidden && id == ROOT) {
                     self.collect(node.payload.multi, matches);
-                    if node.payload.plus != NONE {
-                        reached.push(node.payload.plus);
-                    }
+                    self.reach(node.payload.plus, below, &mut reached, matches);
                 }
-                if let Some(level) = level.filter(|_| node.edges > 0) {
-                    reached.extend(self.wildcards.child(id, level));
+                if node.children > 0
+                    && let Some(child) = self.wildcards.child(id, level)
+                {
+                    self.reach(child, below, &mut reached, matches);
                 }
             }
             done = end;
+            rest = below;
         }
         for &id in &reached[done..] {
-            let ends = &self.wildcards.nodes[id].payload;
+            let ends = &nodes[id].payload;
             self.collect(ends.here, matches);
             self.collect(ends.multi, matches);
+        }
+    }
+
+    /// Goes on at a node that matches, with the levels of the topic below it.
+    #[inline]
+    fn reach(&self, id: u32, below: Option<&[u8]>, reached: &mut Vec<u32>, matches: &mut Matches) {
+        if id == NONE {
+            return;
+        }
+        let node = &self.wildcards.nodes[id];
+        let Some(tail) = node.tail() else {
+            return reached.push(id);
+        };
+        // Nothing branches off a tail: it decides at once.
+        let mut tail = Some(tail);
+        let mut rest = below;
+        while let Some((wanted, tail_below)) = tail.map(split) {
+            let Some((level, rest_below)) = rest.map(split) else {
+                return;
+            };
+            if wanted != level && wanted != b"+" {
+                return;
+            }
+            (tail, rest) = (tail_below, rest_below);
+        }
+        self.collect(node.payload.multi, matches);
+        if rest.is_none() {
+            self.collect(node.payload.here, matches);
         }
     }
 
@@ -273,29 +310,19 @@ impl Index {
 
     #[inline]
     fn find_exact(&self, text: &str) -> Option<u32> {
-        let is_it = |&leaf: &u32| matches!(&self.leaves[leaf].place, Place::Exact(other) if **other == *text);
-        self.exact
-            .find(self.hasher.bytes(text.as_bytes()), is_it)
-            .copied()
+        let is_it =
+            |leaf| matches!(&self.leaves[leaf].place, Place::Exact(other) if **other == *text);
+        self.exact.find(self.hasher.bytes(text.as_bytes()), is_it)
     }
 
     fn find_leaf(&self, filter: &Filter<'_>) -> Option<u32> {
         if !filter.has_wildcard {
             return self.find_exact(filter.filter);
         }
-        let mut node = ROOT;
-        for level in filter.filter.split('/') {
-            let payload = &self.wildcards.nodes[node].payload;
-            node = match level {
-                "#" => return Some(payload.multi).filter(|&leaf| leaf != NONE),
-                "+" => Some(payload.plus).filter(|&plus| plus != NONE)?,
-                _ => self
-                    .wildcards
-                    .level(level)
-                    .and_then(|level| self.wildcards.child(node, level))?,
-            };
-        }
-        Some(self.wildcards.nodes[node].payload.here).filter(|&leaf| leaf != NONE)
+        let (path, is_multi) = path(filter.filter);
+        let node = path.map_or(Some(ROOT), |path| self.wildcards.find(path))?;
+        let ends = &self.wildcards.nodes[node].payload;
+        Some(if is_multi { ends.multi } else { ends.here }).filter(|&leaf| leaf != NONE)
     }
 
     /// The leaf of a filter, added if there is none.
@@ -304,26 +331,14 @@ impl Index {
             return leaf;
         }
         if !filter.has_wildcard {
-            let leaf = self
-                .leaves
-                .insert(Leaf::new(Place::Exact(filter.filter.into())));
-            let (leaves, hasher) = (&self.leaves, self.hasher);
-            let hash = |&leaf: &u32| hash_exact(leaves, hasher, leaf);
-            self.exact.insert_unique(hash(&leaf), leaf, hash);
+            let place = Place::Exact(filter.filter.into());
+            let leaf = self.leaves.insert(Leaf::new(place));
+            self.exact
+                .insert(self.hasher.bytes(filter.filter.as_bytes()), leaf);
             return leaf;
         }
-        let mut node = ROOT;
-        let mut is_multi = false;
-        for level in filter.filter.split('/') {
-            node = match level {
-                "#" => {
-                    is_multi = true;
-                    break;
-                }
-                "+" => self.enter_plus(node),
-                _ => self.wildcards.enter(node, level).0,
-            };
-        }
+        let (path, is_multi) = path(filter.filter);
+        let node = path.map_or(ROOT, |path| self.enter_node(path));
         let leaf = self
             .leaves
             .insert(Leaf::new(Place::Node { node, is_multi }));
@@ -336,30 +351,29 @@ impl Index {
         leaf
     }
 
-    fn enter_plus(&mut self, node: u32) -> u32 {
-        let plus = self.wildcards.nodes[node].payload.plus;
-        if plus != NONE {
-            return plus;
-        }
-        let plus = self.wildcards.add_unlinked(node);
-        self.wildcards.nodes[node].payload.plus = plus;
-        plus
+    fn enter_node(&mut self, path: &str) -> u32 {
+        let leaves = &mut self.leaves;
+        self.wildcards.enter(path, |nodes, id, change| {
+            let parent = nodes[id].parent;
+            if nodes[id].level() == b"+" {
+                nodes[parent].payload.plus = id;
+            }
+            if change == Change::Unfolded {
+                let Ends { here, multi, .. } = nodes[id].payload;
+                for leaf in [here, multi].into_iter().filter(|&leaf| leaf != NONE) {
+                    if let Place::Node { node, .. } = &mut leaves[leaf].place {
+                        *node = id;
+                    }
+                }
+            }
+        })
     }
 
     /// Removes a leaf that nobody uses, and the nodes that led only to it.
     fn remove_leaf(&mut self, id: u32) {
-        match &self.leaves[id].place {
-            Place::Exact(text) => {
-                let (leaves, hasher) = (&self.leaves, self.hasher);
-                let hash = |&leaf: &u32| hash_exact(leaves, hasher, leaf);
-                remove_and_shrink(
-                    &mut self.exact,
-                    hasher.bytes(text.as_bytes()),
-                    |&leaf| leaf == id,
-                    hash,
-                );
-            }
-            &Place::Node { node, is_multi } => {
+        match self.leaves.remove(id).place {
+            Place::Exact(text) => self.exact.remove(self.hasher.bytes(text.as_bytes()), id),
+            Place::Node { node, is_multi } => {
                 let ends = &mut self.wildcards.nodes[node].payload;
                 *(if is_multi {
                     &mut ends.multi
@@ -369,32 +383,30 @@ impl Index {
                 self.prune(node);
             }
         }
-        self.leaves.remove(id);
     }
 
     fn prune(&mut self, mut id: u32) {
         while id != ROOT {
             let node = &self.wildcards.nodes[id];
-            let Ends { here, multi, plus } = node.payload;
-            if node.edges > 0 || [here, multi, plus] != [NONE; 3] {
+            let Ends { here, multi, .. } = node.payload;
+            if node.children > 0 || here != NONE || multi != NONE {
                 return;
             }
-            let is_plus = node.level == UNLINKED;
-            id = self.wildcards.remove(id);
-            if is_plus {
-                self.wildcards.nodes[id].payload.plus = NONE;
+            let parent = self.wildcards.remove(id);
+            let plus = &mut self.wildcards.nodes[parent].payload.plus;
+            if *plus == id {
+                *plus = NONE;
             }
+            id = parent;
         }
     }
 
     fn find_share(&self, leaf: u32, group: &str) -> Option<u32> {
-        let is_it = |&share: &u32| {
-            let share = &self.shares[share];
+        let is_it = |share| {
+            let share: &Share = &self.shares[share];
             share.leaf == leaf && *share.name == *group
         };
-        self.by_group
-            .find(hash_group(self.hasher, leaf, group), is_it)
-            .copied()
+        self.by_group.find(self.hash_group(leaf, group), is_it)
     }
 
     /// The group of this name on a leaf, added if there is none.
@@ -408,22 +420,19 @@ impl Index {
         if next != NONE {
             self.shares[next].previous = share;
         }
-        let (shares, hasher) = (&self.shares, self.hasher);
-        let hash = |&share: &u32| hash_group(hasher, shares[share].leaf, &shares[share].name);
-        self.by_group.insert_unique(hash(&share), share, hash);
+        self.by_group.insert(self.hash_group(leaf, group), share);
         share
     }
 
     fn remove_share(&mut self, id: u32) {
-        let (shares, hasher) = (&self.shares, self.hasher);
-        let hash = |&share: &u32| hash_group(hasher, shares[share].leaf, &shares[share].name);
-        remove_and_shrink(&mut self.by_group, hash(&id), |&share| share == id, hash);
         let Share {
+            name,
             leaf,
             next,
             previous,
             ..
         } = self.shares.remove(id);
+        self.by_group.remove(self.hash_group(leaf, &name), id);
         if next != NONE {
             self.shares[next].previous = previous;
         }
@@ -434,39 +443,31 @@ impl Index {
         }
     }
 
-    /// Appends a leaf's filter without share group.
+    fn hash_group(&self, leaf: u32, group: &str) -> u32 {
+        self.hasher.bytes(group.as_bytes()) ^ leaf.wrapping_mul(0x9E37_79B1)
+    }
+
+    /// Appends a leaf's filter, without share group.
     fn write_filter(&self, leaf: &Leaf, out: &mut String) {
-        let (mut id, is_multi) = match &leaf.place {
-            Place::Exact(text) => return out.push_str(text),
-            &Place::Node { node, is_multi } => (node, is_multi),
-        };
-        let mut path = Vec::new();
-        while id != ROOT {
-            let node = &self.wildcards.nodes[id];
-            path.push(if node.level == UNLINKED {
-                "+"
-            } else {
-                self.wildcards.level_text(node.level)
-            });
-            id = node.parent;
-        }
-        let levels = path.into_iter().rev().chain(is_multi.then_some("#"));
-        for (at, level) in levels.enumerate() {
-            if at > 0 {
-                out.push('/');
+        match &leaf.place {
+            Place::Exact(text) => out.push_str(text),
+            &Place::Node { node, is_multi } => {
+                self.wildcards.write_path(node, out);
+                if is_multi {
+                    out.push_str(if node == ROOT { "#" } else { "/#" });
+                }
             }
-            out.push_str(level);
         }
     }
 }
 
-fn hash_exact(leaves: &Slab<Leaf>, hasher: Seeded, leaf: u32) -> u64 {
-    match &leaves[leaf].place {
-        Place::Exact(text) => hasher.bytes(text.as_bytes()),
-        Place::Node { .. } => 0,
+/// A filter's path in the trie, nothing for the root; and whether `#` follows.
+fn path(filter: &str) -> (Option<&str>, bool) {
+    if filter == "#" {
+        return (None, true);
     }
-}
-
-fn hash_group(hasher: Seeded, leaf: u32, group: &str) -> u64 {
-    hasher.bytes(group.as_bytes()) ^ hasher.edge(leaf, 0)
+    match filter.strip_suffix("/#") {
+        Some(path) => (Some(path), true),
+        None => (Some(filter), false),
+    }
 }

@@ -1,8 +1,8 @@
 //! What hangs at a filter: its subscribers, and the share groups on it.
 
 use super::slab::{NONE, Slot};
+use super::table::Table;
 use super::{SessionKey, Subscriber};
-use hashbrown::HashTable;
 
 /// Above this many entries a session's place is looked up in a table instead of by scanning.
 const SCANNED: usize = 32;
@@ -24,14 +24,14 @@ impl Entry for Subscriber {
 pub(super) struct Roster<T> {
     entries: Vec<T>,
     /// Places in `entries` by session; empty while there are few.
-    places: HashTable<u32>,
+    places: Table,
 }
 
 impl<T> Default for Roster<T> {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
-            places: HashTable::new(),
+            places: Table::new(),
         }
     }
 }
@@ -44,15 +44,15 @@ impl<T: Entry> Roster<T> {
     /// Place of the session's entry.
     pub(super) fn find(&self, session: SessionKey) -> Option<usize> {
         if self.places.is_empty() {
-            self.entries
+            return self
+                .entries
                 .iter()
-                .position(|entry| entry.session() == session)
-        } else {
-            let is_it = |&place: &u32| self.entries[place as usize].session() == session;
-            self.places
-                .find(spread(session), is_it)
-                .map(|&place| place as usize)
+                .position(|entry| entry.session() == session);
         }
+        let is_it = |place| self.entries[place as usize].session() == session;
+        self.places
+            .find(hash(session), is_it)
+            .map(|place| place as usize)
     }
 
     /// Adds the entry or replaces the session's former one; true if it is new.
@@ -62,16 +62,11 @@ impl<T: Entry> Roster<T> {
             return false;
         }
         self.entries.push(entry);
-        if self.entries.len() > SCANNED {
-            let first = if self.places.is_empty() {
-                0
-            } else {
-                self.entries.len() - 1
-            };
-            let entries = &self.entries;
-            let hash = |&place: &u32| spread(entries[place as usize].session());
-            for place in first as u32..entries.len() as u32 {
-                self.places.insert_unique(hash(&place), place, hash);
+        let count = self.entries.len();
+        if count > SCANNED {
+            let first = if self.places.is_empty() { 0 } else { count - 1 };
+            for (place, entry) in self.entries.iter().enumerate().skip(first) {
+                self.places.insert(hash(entry.session()), place as u32);
             }
         }
         true
@@ -80,28 +75,20 @@ impl<T: Entry> Roster<T> {
     /// Removes the session's entry; the last one takes its place.
     pub(super) fn take(&mut self, session: SessionKey) -> Option<T> {
         let place = self.find(session)?;
-        let last = self.entries.len() - 1;
-        if !self.places.is_empty() {
-            if let Ok(found) = self
-                .places
-                .find_entry(spread(session), |&at| at as usize == place)
-            {
-                found.remove();
-            }
-            let moved = spread(self.entries[last].session());
-            if let Some(at) = self.places.find_mut(moved, |&at| at as usize == last) {
-                *at = place as u32;
-            }
-        }
         let entry = self.entries.swap_remove(place);
-        if last <= SCANNED / 2 {
-            self.places = HashTable::new();
+        let count = self.entries.len();
+        if count <= SCANNED / 2 {
+            self.places = Table::new();
+        } else if !self.places.is_empty() {
+            self.places.remove(hash(session), place as u32);
+            if let Some(moved) = self.entries.get(place) {
+                let hash = hash(moved.session());
+                self.places.remove(hash, count as u32);
+                self.places.insert(hash, place as u32);
+            }
         }
-        if last < self.entries.capacity() / 4 {
-            self.entries.shrink_to(last * 2);
-            let entries = &self.entries;
-            self.places
-                .shrink_to(last * 2, |&place| spread(entries[place as usize].session()));
+        if count < self.entries.capacity() / 4 {
+            self.entries.shrink_to(count * 2);
         }
         Some(entry)
     }
@@ -109,9 +96,8 @@ impl<T: Entry> Roster<T> {
 
 /// Hash of a session key. Keys are numbers of ours, so no seed is needed.
 #[inline]
-const fn spread(session: SessionKey) -> u64 {
-    let product = session.bits().wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    product ^ (product >> 32)
+const fn hash(session: SessionKey) -> u32 {
+    (session.bits().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
 }
 
 /// The subscribers of one filter; most filters have one.

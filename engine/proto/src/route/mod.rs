@@ -15,13 +15,13 @@ pub mod verdict;
 mod leaf;
 mod share;
 mod slab;
+mod table;
 mod target;
 mod trie;
 
 use crate::wire::packet::QoS;
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
-use hashbrown::HashTable;
 use std::hash::Hasher;
 
 /// Names a session anywhere in the process; the generation guards the reuse of a slot.
@@ -73,36 +73,10 @@ struct Seeded(u64);
 
 impl Seeded {
     #[inline]
-    fn bytes(self, bytes: &[u8]) -> u64 {
-        let mut hasher = self.hasher();
+    fn bytes(self, bytes: &[u8]) -> u32 {
+        let mut hasher = FoldHasher::with_seed(self.0, SharedSeed::global_fixed());
         hasher.write(bytes);
-        hasher.finish()
-    }
-
-    #[inline]
-    fn edge(self, parent: u32, level: u32) -> u64 {
-        let mut hasher = self.hasher();
-        hasher.write_u64(u64::from(parent) << 32 | u64::from(level));
-        hasher.finish()
-    }
-
-    #[inline]
-    const fn hasher(self) -> FoldHasher<'static> {
-        FoldHasher::with_seed(self.0, SharedSeed::global_fixed())
-    }
-}
-
-/// Removes an entry and gives memory back once three quarters of the table are unused.
-fn remove_and_shrink(
-    table: &mut HashTable<u32>,
-    hash: u64,
-    is_it: impl FnMut(&u32) -> bool,
-    hash_of: impl Fn(&u32) -> u64,
-) {
-    if let Ok(entry) = table.find_entry(hash, is_it) {
-        entry.remove();
-    }
-    if table.len() < table.capacity() / 4 {
-        table.shrink_to(table.len() * 2, hash_of);
+        let hash = hasher.finish();
+        (hash ^ (hash >> 32)) as u32
     }
 }

@@ -4,8 +4,8 @@
 //! the branches it matches. The walk needs no stack: a topic of 65,535 levels is walked like any other.
 
 use super::Seeded;
-use super::slab::NONE;
-use super::trie::{ROOT, Trie};
+use super::slab::{NONE, Slab};
+use super::trie::{Level, Node, Payload, ROOT, Trie, split};
 
 /// One value a topic, found by topic or by filter.
 #[derive(Clone, Debug)]
@@ -35,11 +35,20 @@ impl<T> Default for Held<T> {
 }
 
 /// One level of a filter.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Level(u32),
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Level(Level<'a>),
     Plus,
     Multi,
+}
+
+impl<T> Payload for Held<T> {
+    fn take_end(&mut self) -> Self {
+        Self {
+            value: self.value.take(),
+            ..Self::default()
+        }
+    }
 }
 
 impl<T> Retained<T> {
@@ -63,14 +72,7 @@ impl<T> Retained<T> {
 
     /// Gives the topic a value and returns the one it had.
     pub fn set(&mut self, topic: &str, value: T) -> Option<T> {
-        let mut node = ROOT;
-        for level in topic.split('/') {
-            let (child, is_new) = self.trie.enter(node, level);
-            if is_new {
-                self.link(node, child);
-            }
-            node = child;
-        }
+        let node = self.trie.enter(topic, |nodes, id, _| link(nodes, id));
         let old = self.trie.nodes[node].payload.value.replace(value);
         self.len += usize::from(old.is_none());
         old
@@ -78,12 +80,15 @@ impl<T> Retained<T> {
 
     /// The topic's value.
     pub fn get(&self, topic: &str) -> Option<&T> {
-        self.trie.nodes[self.node(topic)?].payload.value.as_ref()
+        self.trie.nodes[self.trie.find(topic)?]
+            .payload
+            .value
+            .as_ref()
     }
 
     /// Takes the topic's value away.
     pub fn remove(&mut self, topic: &str) -> Option<T> {
-        let node = self.node(topic)?;
+        let node = self.trie.find(topic)?;
         let old = self.trie.nodes[node].payload.value.take()?;
         self.len -= 1;
         self.prune(node);
@@ -91,20 +96,16 @@ impl<T> Retained<T> {
     }
 
     /// Calls `visit` for the value of every topic that matches the filter, in no particular order.
+    ///
+    /// A filter without wildcards costs one lookup; others visit only the branches they match.
     pub fn find(&self, filter: &str, visit: &mut dyn FnMut(&T)) {
-        let mut steps = Vec::new();
-        for level in filter.split('/') {
-            steps.push(match level {
-                "+" => Step::Plus,
-                "#" => Step::Multi,
-                // A level that no topic has: nothing can match.
-                _ => match self.trie.level(level) {
-                    Some(level) => Step::Level(level),
-                    None => return,
-                },
-            });
-        }
-        self.walk(&steps, visit);
+        let levels = filter.split('/');
+        let steps = levels.map(|level| match level {
+            "+" => Step::Plus,
+            "#" => Step::Multi,
+            _ => Step::Level(self.trie.level(level.as_bytes())),
+        });
+        self.walk(&steps.collect::<Vec<_>>(), visit);
     }
 
     /// Keeps only the values that `keeps` says yes to.
@@ -128,73 +129,45 @@ impl<T> Retained<T> {
     }
 
     /// Visits every node that the steps lead to, depth first.
-    fn walk(&self, steps: &[Step], visit: &mut dyn FnMut(&T)) {
+    fn walk(&self, steps: &[Step<'_>], visit: &mut dyn FnMut(&T)) {
         let nodes = &self.trie.nodes;
-        // `#` is the last step and stands for all further ones.
-        let step_at = |depth: usize| match steps.get(depth) {
-            None if steps.last() == Some(&Step::Multi) => Some(Step::Multi),
-            step => step.copied(),
-        };
-        let mut node = ROOT;
+        let mut id = ROOT;
         let mut depth = 0;
         loop {
-            let step = step_at(depth);
-            let payload = &nodes[node].payload;
-            let is_hidden = depth == 1 && steps.first().is_some_and(|step| self.hides(*step, node));
-            if !is_hidden && matches!(step, None | Some(Step::Multi)) {
-                payload.value.iter().for_each(&mut *visit);
+            let node = &nodes[id];
+            let step = step_at(steps, depth);
+            let ends_here = match node.tail() {
+                Some(tail) => matches_tail(steps, depth, tail),
+                None => matches!(step, None | Some(Step::Multi)),
+            };
+            let is_hidden = depth == 1 && is_hidden(steps, node.level());
+            if ends_here && !is_hidden {
+                node.payload.value.iter().for_each(&mut *visit);
             }
             let child = match step {
                 _ if is_hidden => None,
-                None => None,
-                Some(Step::Level(level)) => self.trie.child(node, level),
-                Some(Step::Plus | Step::Multi) => {
-                    Some(payload.first_child).filter(|&child| child != NONE)
-                }
+                Some(Step::Level(level)) if node.children > 0 => self.trie.child(id, level),
+                Some(Step::Plus | Step::Multi) => Some(node.payload.first_child),
+                _ => None,
             };
-            if let Some(child) = child {
-                node = child;
+            if let Some(child) = child.filter(|&child| child != NONE) {
+                id = child;
                 depth += 1;
                 continue;
             }
-            // Nothing below: go on with the next sibling that the same step leads to, or further up.
+            // Nothing below: on to the next sibling that the same step leads to, or further up.
             loop {
-                if node == ROOT {
+                if id == ROOT {
                     return;
                 }
-                let next = nodes[node].payload.next;
-                if next != NONE && !matches!(step_at(depth - 1), Some(Step::Level(_))) {
-                    node = next;
+                let next = nodes[id].payload.next;
+                if next != NONE && !matches!(step_at(steps, depth - 1), Some(Step::Level(_))) {
+                    id = next;
                     break;
                 }
-                node = nodes[node].parent;
+                id = nodes[id].parent;
                 depth -= 1;
             }
-        }
-    }
-
-    /// [MQTT-4.7.2-1] wildcards at the first level do not match topics that begin with `$`.
-    fn hides(&self, step: Step, node: u32) -> bool {
-        !matches!(step, Step::Level(_))
-            && self
-                .trie
-                .level_text(self.trie.nodes[node].level)
-                .starts_with('$')
-    }
-
-    fn node(&self, topic: &str) -> Option<u32> {
-        topic.split('/').try_fold(ROOT, |node, level| {
-            self.trie.child(node, self.trie.level(level)?)
-        })
-    }
-
-    /// Makes a new node the first child of its parent.
-    fn link(&mut self, parent: u32, child: u32) {
-        let nodes = &mut self.trie.nodes;
-        let next = std::mem::replace(&mut nodes[parent].payload.first_child, child);
-        nodes[child].payload.next = next;
-        if next != NONE {
-            nodes[next].payload.previous = child;
         }
     }
 
@@ -223,4 +196,43 @@ impl<T> Retained<T> {
             id = self.trie.remove(id);
         }
     }
+}
+
+/// Makes a new node the first child of its parent.
+fn link<T>(nodes: &mut Slab<Node<Held<T>>>, id: u32) {
+    let parent = nodes[id].parent;
+    let next = std::mem::replace(&mut nodes[parent].payload.first_child, id);
+    nodes[id].payload.next = next;
+    if next != NONE {
+        nodes[next].payload.previous = id;
+    }
+}
+
+/// The step from this depth on; `#` is the last one and stands for all further ones.
+#[inline]
+fn step_at<'a>(steps: &[Step<'a>], depth: usize) -> Option<Step<'a>> {
+    let step = steps
+        .get(depth)
+        .or_else(|| steps.last().filter(|step| matches!(step, Step::Multi)));
+    step.copied()
+}
+
+/// Whether a topic that goes on with these levels matches the steps from this depth on.
+fn matches_tail(steps: &[Step<'_>], mut depth: usize, tail: &[u8]) -> bool {
+    let mut tail = Some(tail);
+    while let Some((text, below)) = tail.map(split) {
+        match step_at(steps, depth) {
+            Some(Step::Level(level)) if level.text() == text => {}
+            Some(Step::Plus) => {}
+            Some(Step::Multi) => return true,
+            _ => return false,
+        }
+        (tail, depth) = (below, depth + 1);
+    }
+    matches!(step_at(steps, depth), None | Some(Step::Multi))
+}
+
+/// [MQTT-4.7.2-1] wildcards at the first level do not match topics that begin with `$`.
+fn is_hidden(steps: &[Step<'_>], first_level: &[u8]) -> bool {
+    !matches!(steps.first(), Some(Step::Level(_))) && first_level.starts_with(b"$")
 }

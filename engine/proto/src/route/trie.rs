@@ -1,45 +1,236 @@
 //! A tree of topic levels in one vector, with one table for all its edges.
 //!
-//! Level texts are interned: a publish looks each level up once and compares numbers from there on.
-//! A lookup never adds a text.
+//! A path that no other path shares the end of is not unfolded: its last node carries the remaining
+//! levels as a tail. Most filters and topics thus take one node of their own, and following them takes
+//! one step. The tail is unfolded, level by level, when another path needs a node inside of it.
 
+use super::Seeded;
 use super::slab::{NONE, Slab, Slot};
-use super::{Seeded, remove_and_shrink};
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
+use super::table::Table;
 
-/// The root of every trie; it has no level.
+/// The root of every trie; it has no text.
 pub(super) const ROOT: u32 = 0;
 
-/// Level number of a node that is not in the edge table: the root and the index's `+` nodes.
-pub(super) const UNLINKED: u32 = NONE;
-
-/// One level of one path.
+/// A level, or a level and the tail behind it.
 #[derive(Clone, Debug)]
 pub(super) struct Node<P> {
     /// The root is its own.
     pub(super) parent: u32,
-    pub(super) level: u32,
-    /// Children in the edge table.
-    pub(super) edges: u32,
-    /// What the owner of the trie keeps here.
+    pub(super) children: u32,
+    /// Length of the first level of `text`; the rest is the tail.
+    level_len: u16,
+    text: Text,
+    /// What the owner of the trie keeps here; it belongs to the end of the tail.
     pub(super) payload: P,
 }
 
-impl<P: Default> Node<P> {
-    fn new(parent: u32, level: u32) -> Self {
+/// A level's text with its hash.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Level<'a> {
+    text: &'a [u8],
+    hash: u32,
+}
+
+impl<'a> Level<'a> {
+    pub(super) const fn text(self) -> &'a [u8] {
+        self.text
+    }
+}
+
+/// What the owner of a trie keeps in its nodes.
+pub(super) trait Payload: Default {
+    /// Takes out what belongs to the end of the path, for a node further down.
+    fn take_end(&mut self) -> Self;
+}
+
+/// Paths of levels.
+#[derive(Clone, Debug)]
+pub(super) struct Trie<P> {
+    pub(super) nodes: Slab<Node<P>>,
+    /// Nodes by parent and level; both stand in the node itself.
+    edges: Table,
+    hasher: Seeded,
+}
+
+/// How a node came to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It has a payload of its own.
+    Added,
+    /// It took over the end of a path whose tail was unfolded.
+    Unfolded,
+}
+
+impl<P: Payload> Trie<P> {
+    pub(super) fn new(hasher: Seeded) -> Self {
+        let mut nodes = Slab::new();
+        nodes.insert(Node {
+            parent: ROOT,
+            ..Node::default()
+        });
         Self {
-            parent,
-            level,
-            edges: 0,
-            payload: P::default(),
+            nodes,
+            edges: Table::new(),
+            hasher,
         }
+    }
+
+    /// The level in the form that [`Trie::child`] takes.
+    #[inline]
+    pub(super) fn level<'a>(&self, text: &'a [u8]) -> Level<'a> {
+        let hash = self.hasher.bytes(text);
+        Level { text, hash }
+    }
+
+    /// The child of `parent` that begins with this level.
+    #[inline]
+    pub(super) fn child(&self, parent: u32, level: Level<'_>) -> Option<u32> {
+        self.edges.find(edge(parent, level), |id| {
+            let node = &self.nodes[id];
+            node.parent == parent && node.level() == level.text
+        })
+    }
+
+    /// The node at the end of a path.
+    pub(super) fn find(&self, path: &str) -> Option<u32> {
+        let mut node = ROOT;
+        let mut rest = path.as_bytes();
+        loop {
+            let (text, below) = split(rest);
+            node = self.child(node, self.level(text))?;
+            match self.nodes[node].tail() {
+                tail if tail == below => return Some(node),
+                None => rest = below?,
+                Some(_) => return None,
+            }
+        }
+    }
+
+    /// The node at the end of a path, added if there is none. `changed` hears of every new node.
+    pub(super) fn enter(
+        &mut self,
+        path: &str,
+        mut changed: impl FnMut(&mut Slab<Node<P>>, u32, Change),
+    ) -> u32 {
+        let mut node = ROOT;
+        let mut rest = path.as_bytes();
+        loop {
+            let (text, below) = split(rest);
+            let Some(child) = self.child(node, self.level(text)) else {
+                let child = self.add(node, rest);
+                changed(&mut self.nodes, child, Change::Added);
+                return child;
+            };
+            if self.nodes[child].tail() == below {
+                return child;
+            }
+            self.unfold(child, below, &mut changed);
+            let Some(below) = below else { return child };
+            (node, rest) = (child, below);
+        }
+    }
+
+    /// Adds a node for all of `path`.
+    fn add(&mut self, parent: u32, path: &[u8]) -> u32 {
+        let (text, _) = split(path);
+        let child = self.nodes.insert(Node {
+            parent,
+            children: 0,
+            // A topic is not longer than 65,535 bytes.
+            level_len: text.len() as u16,
+            text: Text::new(path),
+            payload: P::default(),
+        });
+        self.nodes[parent].children += 1;
+        let edge = edge(parent, self.level(text));
+        self.edges.insert(edge, child);
+        child
+    }
+
+    /// Turns a node's tail, which is not `wanted`, into nodes as far as `wanted` goes along with it.
+    fn unfold(
+        &mut self,
+        id: u32,
+        mut wanted: Option<&[u8]>,
+        changed: &mut impl FnMut(&mut Slab<Node<P>>, u32, Change),
+    ) {
+        let node = &mut self.nodes[id];
+        if node.tail().is_none() {
+            return;
+        }
+        let level = Text::new(node.level());
+        let text = std::mem::replace(&mut node.text, level);
+        let end = node.payload.take_end();
+        let (_, mut tail) = split(text.as_bytes());
+        let mut node = id;
+        while let Some(path) = tail {
+            let (level, below) = split(path);
+            let (wanted_level, wanted_below) = wanted.map(split).unzip();
+            if below.is_some() && wanted_level == Some(level) {
+                node = self.add(node, level);
+                changed(&mut self.nodes, node, Change::Added);
+                (tail, wanted) = (below, wanted_below.flatten());
+            } else {
+                node = self.add(node, path);
+                self.nodes[node].payload = end;
+                changed(&mut self.nodes, node, Change::Unfolded);
+                return;
+            }
+        }
+    }
+
+    /// Removes a node without children and returns its parent.
+    pub(super) fn remove(&mut self, id: u32) -> u32 {
+        let node = &self.nodes[id];
+        let parent = node.parent;
+        self.edges
+            .remove(edge(parent, self.level(node.level())), id);
+        self.nodes[parent].children -= 1;
+        self.nodes.remove(id);
+        parent
+    }
+
+    /// Appends the path to a node.
+    pub(super) fn write_path(&self, mut id: u32, out: &mut String) {
+        let mut texts = Vec::new();
+        while id != ROOT {
+            texts.push(self.nodes[id].text.as_bytes());
+            id = self.nodes[id].parent;
+        }
+        for (at, text) in texts.into_iter().rev().enumerate() {
+            if at > 0 {
+                out.push('/');
+            }
+            // Cut from checked strings at slashes.
+            out.push_str(std::str::from_utf8(text).unwrap_or_default());
+        }
+    }
+}
+
+impl<P> Node<P> {
+    /// Its level, without the tail.
+    #[inline]
+    pub(super) fn level(&self) -> &[u8] {
+        let text = self.text.as_bytes();
+        text.get(..usize::from(self.level_len)).unwrap_or(text)
+    }
+
+    /// The levels behind its own, if they are not unfolded.
+    #[inline]
+    pub(super) fn tail(&self) -> Option<&[u8]> {
+        self.text.as_bytes().get(usize::from(self.level_len) + 1..)
     }
 }
 
 impl<P: Default> Default for Node<P> {
     fn default() -> Self {
-        Self::new(NONE, UNLINKED)
+        Self {
+            parent: NONE,
+            children: 0,
+            level_len: 0,
+            text: Text::new(b""),
+            payload: P::default(),
+        }
     }
 }
 
@@ -49,178 +240,22 @@ impl<P: Default> Slot for Node<P> {
     }
 }
 
-/// Paths of levels.
-#[derive(Clone, Debug)]
-pub(super) struct Trie<P> {
-    pub(super) nodes: Slab<Node<P>>,
-    /// Child nodes by (parent, level); both stand in the child itself.
-    edges: HashTable<u32>,
-    levels: Levels,
-    hasher: Seeded,
-}
-
-impl<P: Default> Trie<P> {
-    pub(super) fn new(hasher: Seeded) -> Self {
-        let mut nodes = Slab::new();
-        nodes.insert(Node::new(ROOT, UNLINKED));
-        Self {
-            nodes,
-            edges: HashTable::new(),
-            levels: Levels::new(hasher),
-            hasher,
-        }
-    }
-
-    /// Number of a level's text, if any path has it.
-    #[inline]
-    pub(super) fn level(&self, text: &str) -> Option<u32> {
-        self.levels.find(text.as_bytes())
-    }
-
-    /// Text of a level in use.
-    pub(super) fn level_text(&self, level: u32) -> &str {
-        self.levels.text(level)
-    }
-
-    /// The child of `parent` with this level.
-    #[inline]
-    pub(super) fn child(&self, parent: u32, level: u32) -> Option<u32> {
-        let is_it = |&child: &u32| {
-            let node = &self.nodes[child];
-            node.parent == parent && node.level == level
-        };
-        self.edges
-            .find(self.hasher.edge(parent, level), is_it)
-            .copied()
-    }
-
-    /// The child of `parent` with this level, added if there is none; and whether it was added.
-    pub(super) fn enter(&mut self, parent: u32, text: &str) -> (u32, bool) {
-        let known = self.level(text);
-        if let Some(child) = known.and_then(|level| self.child(parent, level)) {
-            return (child, false);
-        }
-        let level = self.levels.hold(text.as_bytes());
-        let child = self.nodes.insert(Node::new(parent, level));
-        self.nodes[parent].edges += 1;
-        let (nodes, hasher) = (&self.nodes, self.hasher);
-        let hash = |&child: &u32| hasher.edge(nodes[child].parent, nodes[child].level);
-        self.edges.insert_unique(hash(&child), child, hash);
-        (child, true)
-    }
-
-    /// Adds a child that [`Trie::child`] does not find; the caller keeps its number.
-    pub(super) fn add_unlinked(&mut self, parent: u32) -> u32 {
-        self.nodes.insert(Node::new(parent, UNLINKED))
-    }
-
-    /// Removes a node without children and returns its parent.
-    pub(super) fn remove(&mut self, id: u32) -> u32 {
-        let Node { parent, level, .. } = self.nodes[id];
-        if level != UNLINKED {
-            let (nodes, hasher) = (&self.nodes, self.hasher);
-            let hash = |&child: &u32| hasher.edge(nodes[child].parent, nodes[child].level);
-            remove_and_shrink(
-                &mut self.edges,
-                hasher.edge(parent, level),
-                |&child| child == id,
-                hash,
-            );
-            self.nodes[parent].edges -= 1;
-            self.levels.release(level);
-        }
-        self.nodes.remove(id);
-        parent
+/// The first level of a path, and the levels below it.
+#[inline]
+pub(super) fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match path.iter().position(|&byte| byte == b'/') {
+        Some(at) => (&path[..at], Some(&path[at + 1..])),
+        None => (path, None),
     }
 }
 
-/// Interned level texts with the number of nodes that use each.
-#[derive(Clone, Debug)]
-struct Levels {
-    levels: Slab<Level>,
-    by_text: HashTable<u32>,
-    hasher: Seeded,
+/// Hash of an edge. The level's hash is seeded: nobody can choose levels so that edges collide.
+#[inline]
+const fn edge(parent: u32, level: Level<'_>) -> u32 {
+    level.hash ^ parent.wrapping_mul(0x9E37_79B1)
 }
 
-#[derive(Clone, Debug, Default)]
-struct Level {
-    text: Text,
-    nodes: u32,
-}
-
-impl Slot for Level {
-    fn is_free(&self) -> bool {
-        self.nodes == 0
-    }
-}
-
-impl Levels {
-    const fn new(hasher: Seeded) -> Self {
-        Self {
-            levels: Slab::new(),
-            by_text: HashTable::new(),
-            hasher,
-        }
-    }
-
-    #[inline]
-    fn find(&self, text: &[u8]) -> Option<u32> {
-        self.by_text
-            .find(self.hasher.bytes(text), |&level| {
-                self.levels[level].text.as_bytes() == text
-            })
-            .copied()
-    }
-
-    /// The level's number, for one more node.
-    fn hold(&mut self, text: &[u8]) -> u32 {
-        let (levels, hasher) = (&mut self.levels, self.hasher);
-        let found = self.by_text.entry(
-            hasher.bytes(text),
-            |&level| levels[level].text.as_bytes() == text,
-            |&level| hasher.bytes(levels[level].text.as_bytes()),
-        );
-        match found {
-            Entry::Occupied(entry) => {
-                let level = *entry.get();
-                levels[level].nodes += 1;
-                level
-            }
-            Entry::Vacant(entry) => {
-                let level = levels.insert(Level {
-                    text: Text::new(text),
-                    nodes: 1,
-                });
-                entry.insert(level);
-                level
-            }
-        }
-    }
-
-    /// One node less; the last one takes the text with it.
-    fn release(&mut self, level: u32) {
-        let entry = &mut self.levels[level];
-        entry.nodes -= 1;
-        if entry.nodes == 0 {
-            let (levels, hasher) = (&self.levels, self.hasher);
-            let hash = |&level: &u32| hasher.bytes(levels[level].text.as_bytes());
-            remove_and_shrink(
-                &mut self.by_text,
-                hash(&level),
-                |&other| other == level,
-                hash,
-            );
-            self.levels.remove(level);
-        }
-    }
-
-    fn text(&self, level: u32) -> &str {
-        // Only whole levels of checked strings are interned.
-        std::str::from_utf8(self.levels[level].text.as_bytes()).unwrap_or_default()
-    }
-}
-
-/// Text of a level; short ones, which is nearly all, need no allocation.
+/// A text; short ones, which is nearly all, need no allocation.
 #[derive(Clone, Debug)]
 enum Text {
     Short { len: u8, bytes: [u8; SHORT] },
@@ -254,45 +289,69 @@ impl Text {
     }
 }
 
-impl Default for Text {
-    fn default() -> Self {
-        Self::Short {
-            len: 0,
-            bytes: [0; SHORT],
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn sizes_stay_small() {
-        assert_eq!(size_of::<Text>(), 24);
-        assert_eq!(size_of::<Level>(), 32);
-        assert_eq!(size_of::<Node<[u32; 3]>>(), 24);
+    impl Payload for u32 {
+        fn take_end(&mut self) -> Self {
+            std::mem::take(self)
+        }
+    }
+
+    fn enter(trie: &mut Trie<u32>, path: &str) -> u32 {
+        trie.enter(path, |_, _, _| {})
     }
 
     #[test]
-    fn a_path_is_found_again_and_leaves_nothing_behind() {
-        let mut trie = Trie::<()>::new(Seeded(1));
-        let (first, is_new) = trie.enter(ROOT, "first");
-        assert!(is_new);
-        let long = "a level that does not fit into twenty-two bytes";
-        let (second, _) = trie.enter(first, long);
-        assert_eq!(trie.enter(first, long), (second, false));
-        assert_eq!(
-            trie.level(long).and_then(|level| trie.child(first, level)),
-            Some(second)
-        );
-        assert_eq!(trie.level("unknown"), None);
-        assert_eq!(trie.remove(second), first);
-        assert_eq!(trie.remove(first), ROOT);
-        assert_eq!(
-            (trie.nodes.len(), trie.edges.len(), trie.levels.levels.len()),
-            (1, 0, 0)
-        );
-        assert_eq!(trie.level("first"), None);
+    fn sizes_stay_small() {
+        assert_eq!(size_of::<Text>(), 24);
+        assert_eq!(size_of::<Node<[u32; 3]>>(), 48);
+    }
+
+    #[test]
+    fn a_path_of_its_own_takes_one_node() {
+        let mut trie = Trie::new(Seeded(1));
+        let path = "one/path/of many levels/and more bytes than a short text has";
+        let end = enter(&mut trie, path);
+        assert_eq!(trie.nodes.len(), 2);
+        assert_eq!((enter(&mut trie, path), trie.find(path)), (end, Some(end)));
+        for other in ["one", "one/path", "one/path/of many levels", "two"] {
+            assert_eq!(trie.find(other), None, "{other}");
+        }
+        assert_eq!(trie.remove(end), ROOT);
+        assert_eq!((trie.nodes.len(), trie.edges.is_empty()), (1, true));
+    }
+
+    #[test]
+    fn paths_share_nodes_as_far_as_they_are_equal() {
+        let mut trie = Trie::new(Seeded(1));
+        let paths = [
+            "a/b/c/d",
+            "a/b/x/d",
+            "a/b/c/d/e",
+            "a",
+            "a/b/c/",
+            "a//c",
+            "",
+            "/",
+        ];
+        for (number, path) in paths.iter().enumerate() {
+            let mut unfolded = Vec::new();
+            let end = trie.enter(path, |_, id, change| {
+                if change == Change::Unfolded {
+                    unfolded.push(id);
+                }
+            });
+            assert!(unfolded.len() <= 1);
+            trie.nodes[end].payload = number as u32;
+        }
+        for (number, path) in paths.iter().enumerate() {
+            let end = trie.find(path);
+            let mut text = String::new();
+            trie.write_path(end.unwrap_or(NONE), &mut text);
+            let number_at = |end: u32| trie.nodes[end].payload;
+            assert_eq!((end.map(number_at), &*text), (Some(number as u32), *path));
+        }
     }
 }
