@@ -203,6 +203,18 @@ fn an_unanswered_ping_ends_the_connection() {
 }
 
 #[test]
+fn a_caller_that_does_not_read_misses_no_ping() {
+    let mut peer = Peer::connected(v5());
+    let due = peer.link.deadline().unwrap();
+    peer.link.expire(due).unwrap();
+    peer.link.excuse(due + SECOND);
+    let next = peer.link.deadline().unwrap();
+    assert_eq!(next, due + due);
+    peer.link.expire(next).unwrap();
+    assert_eq!(peer.sent(), ["PINGREQ", "PINGREQ"]);
+}
+
+#[test]
 fn no_keepalive_means_no_deadline() {
     let peer = Peer::connected(LinkOptions {
         keepalive_s: 0,

@@ -201,6 +201,11 @@ impl Link {
         self.state == State::Closed
     }
 
+    /// Whether anything sent awaits its answer: QoS 1 and 2 messages, subscriptions.
+    pub fn awaits_answers(&self) -> bool {
+        self.outgoing.awaits_answers()
+    }
+
     /// QoS 1 and 2 messages sent and not acknowledged.
     pub fn inflight(&self) -> usize {
         self.outgoing.inflight()
@@ -695,6 +700,12 @@ impl Link {
         self.last_sent = now;
         self.put(&Packet::PingReq);
         Ok(())
+    }
+
+    /// The caller does not read for a while, so the silence is not the server's: no ping is missed, and pings go on.
+    pub fn excuse(&mut self, now: Time) {
+        self.last_received = now;
+        self.ping_sent = None;
     }
 
     /// When [`expire`](Self::expire) is due; may change after any call.

@@ -135,6 +135,10 @@ impl Outgoing {
         self.flights.len() - self.flights.values().filter(requests).count()
     }
 
+    pub(super) fn awaits_answers(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
     pub(super) fn queued(&self) -> usize {
         self.queue.len()
     }
