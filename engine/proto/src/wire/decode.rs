@@ -5,7 +5,7 @@ use super::packet::{
     Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, QoS, SubAck, Subscribe,
     SubscribeFilters, Unsubscribe, UnsubscribeFilters, Version, Will,
 };
-use super::reader::{Reader, check_string};
+use super::reader::{Reader, check_utf_8};
 use super::tables::{Properties, Property, PropertyPlace, ReasonCode};
 use super::topic::check_topic_name;
 
@@ -125,7 +125,7 @@ impl<'a> RawPublish<'a> {
     /// `MALFORMED_PACKET` for text that is none, a wildcard or, in 3.x, an empty name.
     #[inline]
     pub fn topic_name(&self, version: Version) -> Result<&'a str, DecodeError> {
-        let topic = check_string(self.topic)?;
+        let topic = check_utf_8(self.topic)?;
         if !topic.is_empty() || version < Version::V5 {
             check_topic_name(topic)?;
         }

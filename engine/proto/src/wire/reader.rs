@@ -106,16 +106,22 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Text as section 1.5.4 wants it. Surrogates are not UTF-8, a byte order mark is kept [MQTT-1.5.4-3].
+/// Text as section 1.5.4 wants it.
 #[inline]
-pub(super) fn check_string(bytes: &[u8]) -> Result<&str, DecodeError> {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        return Err(DecodeError::malformed("[MQTT-1.5.4-1] string is not UTF-8"));
-    };
+fn check_string(bytes: &[u8]) -> Result<&str, DecodeError> {
+    let text = check_utf_8(bytes)?;
     if bytes.contains(&0) {
         return Err(DecodeError::malformed("[MQTT-1.5.4-2] string holds U+0000"));
     }
     Ok(text)
+}
+
+/// Surrogates are not UTF-8; a byte order mark is kept [MQTT-1.5.4-3]; control characters, which
+/// the standard lets us refuse, are kept as well.
+#[inline]
+pub(super) fn check_utf_8(bytes: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(bytes)
+        .map_err(|_| DecodeError::malformed("[MQTT-1.5.4-1] string is not UTF-8"))
 }
 
 pub(super) const TRUNCATED: DecodeError = DecodeError::malformed("packet ends within a field");
