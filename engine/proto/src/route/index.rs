@@ -247,9 +247,8 @@ impl Index {
                     self.collect(node.payload.multi, matches);
                     self.reach(node.payload.plus, below, &mut reached, matches);
                 }
-                if node.children > 0
-                    && let Some(child) = self.wildcards.child(id, level)
-                {
+                if node.children > 0 {
+                    let child = self.wildcards.child(id, level).unwrap_or(NONE);
                     self.reach(child, below, &mut reached, matches);
                 }
             }

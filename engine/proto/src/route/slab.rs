@@ -39,7 +39,7 @@ impl<T: Slot> Slab<T> {
     }
 
     /// One more than the largest number in use.
-    pub(super) const fn bound(&self) -> u32 {
+    pub(super) fn bound(&self) -> u32 {
         self.items.len() as u32
     }
 
