@@ -110,10 +110,11 @@ fn round_robin_is_even_while_all_are_offline() {
 fn round_robin_goes_on_over_all_topics_and_threads() {
     let mut fixture = Fixture::new(0);
     for slot in 0..5 {
-        let member = Some(Arc::default());
+        let member = Arc::new(MemberState::default());
+        member.online.store(true, Ordering::Relaxed);
         fixture
             .index
-            .subscribe(&filter("$share/g/+"), subscriber(slot), member);
+            .subscribe(&filter("$share/g/+"), subscriber(slot), Some(member));
     }
     let choose = |topic: &str| {
         let route = route(&fixture.index, topic);
