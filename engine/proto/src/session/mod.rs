@@ -22,7 +22,7 @@ mod delivery;
 mod ending;
 mod handshake;
 mod outgoing;
-mod publishing;
+pub mod publishing;
 mod rate;
 mod slab;
 mod subscribing;

@@ -25,7 +25,45 @@ struct Directions {
     pass_through: bool,
 }
 
+impl Directions {
+    fn expires_at(self, now: Time) -> Time {
+        self.expiry_s.map_or(NEVER, |seconds| now + Time::from(seconds) * SECOND)
+    }
+}
+
+/// A message of the program that embeds the broker, or of the broker itself.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalPublish<'a> {
+    /// Topic name, checked by [`check_topic_name`](crate::wire::topic::check_topic_name).
+    pub topic: &'a str,
+    /// Payload.
+    pub payload: &'a [u8],
+    /// QoS.
+    pub qos: QoS,
+    /// Retain flag.
+    pub retain: bool,
+    /// Properties, as a client may send them in a PUBLISH.
+    pub properties: Properties<'a>,
+}
+
 impl Registry {
+    /// Publishes a message that came over no connection; returns how many sessions it was addressed to.
+    pub fn publish_local(&mut self, now: Time, message: &LocalPublish<'_>) -> usize {
+        let mut kept = Vec::new();
+        let Ok(directions) = directions(message.properties, &mut kept) else { return 0 };
+        self.ledger.messages_received.add(1);
+        let content = Content {
+            topic: message.topic.as_bytes(),
+            properties: &kept,
+            payload: message.payload,
+            qos: message.qos,
+            retain: message.retain,
+            expires_at: directions.expires_at(now),
+            publisher: None,
+        };
+        self.publish_and_retain(now, content)
+    }
+
     /// The path of every message. `packet` is the whole PUBLISH.
     #[inline]
     pub(super) fn on_publish(
@@ -84,7 +122,7 @@ impl Registry {
         let mut kept = std::mem::take(&mut self.properties);
         kept.clear();
         let directions = directions(properties, &mut kept)?;
-        let expires_at = directions.expiry_s.map_or(NEVER, |seconds| now + Time::from(seconds) * SECOND);
+        let expires_at = directions.expires_at(now);
         if directions.is_text && self.settings.payload_format_check && std::str::from_utf8(raw.payload).is_err() {
             self.properties = kept;
             self.ledger.publish_refused.add(1);

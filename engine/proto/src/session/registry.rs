@@ -13,7 +13,6 @@ use super::slab::Slab;
 use crate::output::Output;
 use crate::route::SessionKey;
 use crate::route::index::Route;
-use crate::route::message::Content;
 use crate::route::router::{CachedRoute, Router, mix};
 use crate::route::verdict::Ledger;
 use crate::wire::codec::{DecodeError, Frame, encode, frame};
@@ -248,10 +247,11 @@ impl Registry {
         self.receive_batch(now, batch);
     }
 
-    /// Publishes a message of the broker itself or of an embedding program.
-    pub fn publish_local(&mut self, now: Time, content: Content<'_>) -> usize {
-        self.ledger.messages_received.add(1);
-        self.publish_and_retain(now, content)
+    /// The connection's origin is known better now: the PROXY protocol told it.
+    pub fn set_origin(&mut self, key: ConnectionKey, origin: Arc<Origin>) {
+        if let Some(connection) = self.connections.get_current(key.slot, key.generation) {
+            connection.origin = origin;
+        }
     }
 
     /// Time has passed. Extra calls are harmless.

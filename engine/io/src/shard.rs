@@ -1,0 +1,713 @@
+//! The only loop: reads, calls the five verbs, carries out their actions.
+//!
+//! One thread, one tokio current-thread runtime, one `LocalSet`. A connection is a task that only polls its
+//! socket; its state lies in the shard's tables. All bytes are read into one buffer, handed to the protocol
+//! core, and what the core writes is sent by the driver task, which runs after the readers that were ready:
+//! one write per connection and tick. The driver also collects the mailbox, looks at deadlines and hands
+//! messages to the other shards.
+
+use crate::clock::Clock;
+use crate::mailbox::{Mail, Mailbox};
+use crate::acceptor::Accepted;
+use crate::net::stream::{DetachedStream, Stream};
+use crate::tap::Tap;
+use nanomq_proto::session::connection::{Connection, Origin};
+use nanomq_proto::session::parcel::Batch;
+use nanomq_proto::session::publishing::LocalPublish;
+use nanomq_proto::session::registry::{Action, Command, ConnectionKey, Event, Level, Registry};
+use nanomq_proto::session::session::Session;
+use nanomq_proto::session::settings::ListenerLimits;
+use nanomq_proto::Time;
+use nanomq_proto::wire::packet::QoS;
+use nanomq_proto::wire::tables::{Properties, ReasonCode};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::task::LocalSet;
+use tokio::time::Sleep;
+
+/// Size of the read buffer of a shard, and the most a connection reads per turn.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A partial packet up to this size is put before the next read, so that the packet is whole in one piece.
+const REJOIN_BYTES: usize = 16 * 1024;
+
+/// How long a closed connection may take to send its last bytes and read ours.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Mail that is not messages.
+#[derive(Debug)]
+pub enum Order {
+    /// A connection was accepted.
+    Accepted(Accepted, Arc<ListenerLimits>),
+    /// A connection whose client is at home here.
+    Moved(Box<Moved>),
+    /// For the protocol core.
+    Command(Command),
+    /// Publish a message of the embedding program; answers how many sessions it was addressed to.
+    Publish(LocalMessage, Sender<usize>),
+    /// The clock was turned: look at the deadlines, then answer.
+    Expire(Sender<()>),
+    /// Drop the TCP connection of a client without a word; answers whether there was one.
+    Cut(String, Sender<bool>),
+    /// End the connection of a client with a reason; answers whether there was one.
+    Kick(String, ReasonCode, Sender<bool>),
+    /// Call for every session, then drop the function.
+    Visit(Visitor),
+    /// Close everything and end.
+    Stop,
+}
+
+/// A function that looks at the sessions of a shard.
+pub struct Visitor(pub Box<dyn FnMut(&Session, Option<&Connection>) + Send>);
+
+impl fmt::Debug for Visitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Visitor")
+    }
+}
+
+/// A message of the embedding program.
+#[derive(Debug)]
+pub struct LocalMessage {
+    /// Topic name, checked.
+    pub topic: String,
+    /// Payload.
+    pub payload: Vec<u8>,
+    /// QoS.
+    pub qos: QoS,
+    /// Retain flag.
+    pub retain: bool,
+    /// Encoded and checked PUBLISH properties.
+    pub properties: Vec<u8>,
+}
+
+/// A connection on its way to another shard.
+#[derive(Debug)]
+pub struct Moved {
+    stream: DetachedStream,
+    origin: Arc<Origin>,
+    unread: Vec<u8>,
+}
+
+/// What a shard shares with the rest of the engine.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The engine's clock.
+    pub clock: Arc<Clock>,
+    /// Events to Python.
+    pub tap: Arc<Tap>,
+    /// The mailboxes of all shards.
+    pub mailboxes: Arc<[Mailbox]>,
+    /// Number of this shard.
+    pub number: u16,
+}
+
+/// A connection's socket and what it has read beyond whole packets.
+struct Link {
+    generation: u16,
+    stream: Stream,
+    /// Wakes the connection's task.
+    waker: Waker,
+    origin: Arc<Origin>,
+    /// Read, not yet consumed.
+    unread: Vec<u8>,
+    is_handshaking: bool,
+    /// The socket would block: the task waits for it to take more.
+    is_blocked: bool,
+    /// The core does not want more input now.
+    is_paused: bool,
+    /// The core is done with it: send the rest and close, at the latest at this time.
+    closes_at: Option<Instant>,
+    /// Everything is sent and our side is shut: only the peer's end is awaited.
+    is_shut: bool,
+}
+
+/// The state of one shard.
+struct Shard {
+    registry: Registry,
+    links: Vec<Option<Link>>,
+    buffer: Vec<u8>,
+    surroundings: Surroundings,
+    /// Wakes the driver; taken when it is woken, so that it is woken once a tick.
+    driver: Option<Waker>,
+    /// Connections that closed and may linger.
+    closing: VecDeque<(Instant, ConnectionKey)>,
+    /// Connections that wait for another shard's mailbox.
+    stalled: Vec<ConnectionKey>,
+    batch: Batch,
+    is_stopping: bool,
+}
+
+type Shared = Rc<RefCell<Shard>>;
+
+/// Runs a shard until it is told to stop. Called on the shard's own thread.
+///
+/// # Errors
+/// The runtime could not be made.
+pub fn run(registry: Registry, surroundings: Surroundings) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .event_interval(31)
+        .build()?;
+    let local = LocalSet::new();
+    let _timers = runtime.enter();
+    let shard = Rc::new(RefCell::new(Shard {
+        registry,
+        links: Vec::new(),
+        buffer: vec![0; READ_BYTES + REJOIN_BYTES],
+        surroundings,
+        driver: None,
+        closing: VecDeque::new(),
+        stalled: Vec::new(),
+        batch: Batch::default(),
+        is_stopping: false,
+    }));
+    let driver = Driver {
+        shard: Rc::clone(&shard),
+        sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        sleeps_until: Time::MAX,
+        mail: Mail::default(),
+    };
+    let end = local.block_on(&runtime, async move { tokio::task::spawn_local(driver).await });
+    shard.borrow_mut().links.clear();
+    end.map_err(io::Error::other)
+}
+
+/// The task that runs after the readers of a tick.
+struct Driver {
+    shard: Shared,
+    sleep: Pin<Box<Sleep>>,
+    sleeps_until: Time,
+    mail: Mail,
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let shared = Rc::clone(&this.shard);
+        let mut shard = shared.borrow_mut();
+        let shard = &mut *shard;
+        let now = shard.surroundings.clock.now();
+        shard.collect(now, &mut this.mail, cx.waker(), &shared);
+        shard.registry.expire(now);
+        shard.act(now, &shared);
+        shard.flush_dirty(now);
+        // What flushing brought about: resumed readers, moved messages.
+        shard.act(now, &shared);
+        shard.post();
+        shard.end_lingering();
+        if shard.is_stopping && shard.links.iter().all(Option::is_none) {
+            return Poll::Ready(());
+        }
+        shard.driver = Some(cx.waker().clone());
+        this.sleep(shard, cx);
+        Poll::Pending
+    }
+}
+
+impl Driver {
+    /// Sleeps until the next deadline. An earlier sleep is kept: an extra call is harmless.
+    fn sleep(&mut self, shard: &Shard, cx: &mut Context<'_>) {
+        let clock = &shard.surroundings.clock;
+        let mut next = shard.registry.deadline().unwrap_or(Time::MAX);
+        if let Some((at, _)) = shard.closing.front() {
+            let wait = at.saturating_duration_since(Instant::now());
+            next = next.min(clock.now() + wait.as_micros() as Time);
+        }
+        if next < self.sleeps_until || self.sleep.is_elapsed() {
+            self.sleeps_until = next;
+            // Far deadlines are looked at once an hour, which also keeps the timer's arithmetic small.
+            let wait = clock.until(next).min(Duration::from_secs(3600));
+            self.sleep.as_mut().reset(tokio::time::Instant::now() + wait);
+        }
+        if self.sleep.as_mut().poll(cx).is_ready() {
+            self.sleeps_until = Time::MAX;
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+/// The task of one connection: it polls the socket, nothing else.
+struct ConnectionTask {
+    shard: Shared,
+    key: ConnectionKey,
+}
+
+impl Future for ConnectionTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut shard = self.shard.borrow_mut();
+        let shard = &mut *shard;
+        let now = shard.surroundings.clock.now();
+        let ends = shard.poll_connection(now, self.key, cx);
+        if ends {
+            shard.drop_link(now, self.key);
+        }
+        shard.wake_driver();
+        if ends { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Shard {
+    fn link(&mut self, key: ConnectionKey) -> Option<&mut Link> {
+        let link = self.links.get_mut(key.slot as usize)?.as_mut()?;
+        (link.generation == key.generation).then_some(link)
+    }
+
+    /// Wakes the driver if the core has work for it.
+    #[inline]
+    fn wake_driver(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+
+    /// One turn of a connection; true when it is over.
+    fn poll_connection(&mut self, now: Time, key: ConnectionKey, cx: &mut Context<'_>) -> bool {
+        let Some(link) = self.link(key) else { return true };
+        if !link.waker.will_wake(cx.waker()) {
+            link.waker = cx.waker().clone();
+        }
+        if link.is_handshaking {
+            match self.poll_handshake(now, key, cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(())) => return true,
+                Poll::Pending => return self.link(key).is_none_or(|link| link.closes_at.is_some()),
+            }
+        }
+        let Some(link) = self.link(key) else { return true };
+        if link.closes_at.is_some() {
+            return self.poll_closing(now, key, cx);
+        }
+        if link.is_blocked && self.flush(now, key.slot).is_err() {
+            return true;
+        }
+        self.poll_input(now, key, cx)
+    }
+
+    /// TLS, WebSocket upgrade, PROXY header.
+    fn poll_handshake(&mut self, _now: Time, key: ConnectionKey, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        let Self { links, buffer, registry, surroundings, .. } = self;
+        let Some(Some(link)) = links.get_mut(key.slot as usize) else { return Poll::Ready(Err(())) };
+        match link.stream.poll_handshake(cx, buffer) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => {
+                link.is_handshaking = false;
+                let origin = Origin { peer: link.stream.peer_addr(), listener: Arc::clone(&link.origin.listener) };
+                link.origin = Arc::new(origin);
+                registry.set_origin(key, Arc::clone(&link.origin));
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                surroundings.tap.push(handshake_failed(&link.origin, &error));
+                Poll::Ready(Err(()))
+            }
+        }
+    }
+
+    /// Reads until the socket is empty or the turn is used up.
+    fn poll_input(&mut self, now: Time, key: ConnectionKey, cx: &mut Context<'_>) -> bool {
+        if self.surroundings.mailboxes.len() > 1 && self.must_stall() {
+            self.stalled.push(key);
+            return false;
+        }
+        let Some(link) = self.link(key) else { return true };
+        if link.is_paused {
+            return false;
+        }
+        let kept = link.unread.len();
+        if kept > REJOIN_BYTES {
+            return self.poll_large(now, key, cx);
+        }
+        let Self { links, buffer, registry, .. } = self;
+        let Some(Some(link)) = links.get_mut(key.slot as usize) else { return true };
+        let mut kept = kept;
+        loop {
+            buffer[..kept].copy_from_slice(&link.unread);
+            let read = match link.stream.poll_read(cx, &mut buffer[kept..kept + READ_BYTES]) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0) | Err(_)) => return true,
+                Poll::Ready(Ok(read)) => read,
+            };
+            let input = &buffer[..kept + read];
+            let received = registry.receive(now, key, input);
+            let rest = &input[received.consumed.min(input.len())..];
+            if rest.is_empty() {
+                link.unread = Vec::new();
+            } else {
+                link.unread.clear();
+                link.unread.extend_from_slice(rest);
+            }
+            kept = rest.len();
+            if !received.goes_on {
+                link.is_paused = true;
+                break;
+            }
+            if read == READ_BYTES || kept > REJOIN_BYTES {
+                // The others have their turn before this one goes on.
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+        self.flush_urgent(now);
+        false
+    }
+
+    /// Reads into a large partial packet in place.
+    fn poll_large(&mut self, now: Time, key: ConnectionKey, cx: &mut Context<'_>) -> bool {
+        let Some(Some(link)) = self.links.get_mut(key.slot as usize) else { return true };
+        let kept = link.unread.len();
+        link.unread.resize(kept + READ_BYTES, 0);
+        let read = match link.stream.poll_read(cx, &mut link.unread[kept..]) {
+            Poll::Pending => {
+                link.unread.truncate(kept);
+                return false;
+            }
+            Poll::Ready(Ok(0) | Err(_)) => return true,
+            Poll::Ready(Ok(read)) => read,
+        };
+        link.unread.truncate(kept + read);
+        self.take_unread(now, key);
+        cx.waker().wake_by_ref();
+        self.flush_urgent(now);
+        false
+    }
+
+    /// Hands what was read and not consumed to the core.
+    fn take_unread(&mut self, now: Time, key: ConnectionKey) {
+        let Self { links, registry, .. } = self;
+        let Some(Some(link)) = links.get_mut(key.slot as usize) else { return };
+        let received = registry.receive(now, key, &link.unread);
+        let rest = link.unread.len() - received.consumed.min(link.unread.len());
+        if rest == 0 {
+            link.unread = Vec::new();
+        } else if received.consumed > 0 {
+            link.unread.drain(..received.consumed);
+        }
+        link.is_paused = !received.goes_on;
+    }
+
+    /// Whether a mailbox is so full that its shard must catch up first.
+    fn must_stall(&self) -> bool {
+        let own = usize::from(self.surroundings.number);
+        let mailboxes = &self.surroundings.mailboxes;
+        mailboxes.iter().enumerate().any(|(number, mailbox)| number != own && mailbox.is_full() && mailbox.wait())
+    }
+
+    /// Sends the last bytes, closes our side, reads on until the peer closed its own: closing with unread
+    /// input would reset the connection and could destroy what we said last.
+    fn poll_closing(&mut self, now: Time, key: ConnectionKey, cx: &mut Context<'_>) -> bool {
+        let slot = key.slot;
+        let Self { links, buffer, registry, .. } = self;
+        let Some(Some(link)) = links.get_mut(slot as usize) else { return true };
+        if link.closes_at.is_some_and(|at| at <= Instant::now()) {
+            return true;
+        }
+        if !link.is_shut {
+            if let Some(output) = registry.output(slot) {
+                let bytes = output.len() as u64;
+                match link.stream.poll_write(cx, output) {
+                    Poll::Pending => return false,
+                    Poll::Ready(Err(_)) => return true,
+                    Poll::Ready(Ok(())) => {
+                        registry.flushed(now, slot, bytes);
+                    }
+                }
+            }
+            match link.stream.poll_close(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Err(_)) => return true,
+                Poll::Ready(Ok(())) => link.is_shut = true,
+            }
+        }
+        for _ in 0..16 {
+            match link.stream.poll_read(cx, &mut buffer[..READ_BYTES]) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0) | Err(_)) => return true,
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        false
+    }
+
+    /// Writes what a connection has to send. The socket's readiness wakes the connection's task.
+    fn flush(&mut self, now: Time, slot: u32) -> Result<(), ()> {
+        let Self { links, registry, .. } = self;
+        let Some(Some(link)) = links.get_mut(slot as usize) else { return Ok(()) };
+        let waker = link.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            let Some(output) = registry.output(slot) else { return Ok(()) };
+            let before = output.len() as u64;
+            match link.stream.poll_write(&mut cx, output) {
+                Poll::Ready(Ok(())) => {
+                    link.is_blocked = false;
+                    if !registry.flushed(now, slot, before) {
+                        return Ok(());
+                    }
+                }
+                Poll::Pending => {
+                    link.is_blocked = true;
+                    registry.set_blocked(slot);
+                    return Ok(());
+                }
+                Poll::Ready(Err(_)) => return Err(()),
+            }
+        }
+    }
+
+    /// Sends to everybody for whom the tick brought something.
+    fn flush_dirty(&mut self, now: Time) {
+        while let Some(slot) = self.registry.next_dirty() {
+            self.flush_unless_blocked(now, slot);
+        }
+    }
+
+    /// Sends where so much gathered that it should not wait for the end of the tick.
+    #[inline]
+    fn flush_urgent(&mut self, now: Time) {
+        while let Some(slot) = self.registry.next_urgent() {
+            self.flush_unless_blocked(now, slot);
+        }
+    }
+
+    fn flush_unless_blocked(&mut self, now: Time, slot: u32) {
+        let Some(Some(link)) = self.links.get(slot as usize) else { return };
+        if link.is_blocked || link.is_handshaking || link.closes_at.is_some() {
+            return;
+        }
+        let key = ConnectionKey { slot, generation: link.generation };
+        if self.flush(now, slot).is_err() {
+            self.drop_link(now, key);
+        }
+    }
+
+    /// Carries out what the core decided.
+    fn act(&mut self, now: Time, shared: &Shared) {
+        while let Some(action) = self.registry.next_action() {
+            match action {
+                Action::Close(key) => self.begin_close(key),
+                Action::Move(key, shard) => self.hand_over(key, shard),
+                Action::Resume(key) => self.resume(now, key),
+                Action::Event(event) => self.surroundings.tap.push(event),
+            }
+        }
+        if !self.stalled.is_empty() && !self.must_stall() {
+            for key in std::mem::take(&mut self.stalled) {
+                if let Some(link) = self.link(key) {
+                    link.waker.wake_by_ref();
+                }
+            }
+        }
+        let _ = shared;
+    }
+
+    fn begin_close(&mut self, key: ConnectionKey) {
+        let at = Instant::now() + LINGER;
+        let Some(link) = self.link(key) else { return };
+        link.closes_at = Some(at);
+        link.unread = Vec::new();
+        link.waker.wake_by_ref();
+        self.closing.push_back((at, key));
+    }
+
+    /// Moves a connection, with what it has read, to the home shard of its client.
+    fn hand_over(&mut self, key: ConnectionKey, shard: u16) {
+        if self.link(key).is_none() {
+            return;
+        }
+        let Some(link) = self.links.get_mut(key.slot as usize).and_then(Option::take) else { return };
+        self.registry.forget(key);
+        // The task of the old place finds its link gone and ends.
+        link.waker.wake_by_ref();
+        let Ok(stream) = link.stream.detach() else { return };
+        let moved = Moved { stream, origin: link.origin, unread: link.unread };
+        if let Some(mailbox) = self.surroundings.mailboxes.get(usize::from(shard)) {
+            mailbox.order(Order::Moved(Box::new(moved)));
+        }
+    }
+
+    fn resume(&mut self, now: Time, key: ConnectionKey) {
+        let Some(link) = self.link(key) else { return };
+        link.is_paused = false;
+        link.waker.wake_by_ref();
+        if !link.unread.is_empty() {
+            self.take_unread(now, key);
+        }
+    }
+
+    /// Takes the mail in.
+    fn collect(&mut self, now: Time, mail: &mut Mail, waker: &Waker, shared: &Shared) {
+        let mailboxes = Arc::clone(&self.surroundings.mailboxes);
+        let Some(mailbox) = mailboxes.get(usize::from(self.surroundings.number)) else { return };
+        mailbox.collect(mail, waker);
+        if !mail.messages.is_empty() {
+            let bytes = mail.messages.size_bytes();
+            self.registry.deliver_batch(now, &mail.messages);
+            mail.messages.clear();
+            if mailbox.delivered(bytes) {
+                mailboxes.iter().for_each(Mailbox::wake);
+            }
+            self.flush_urgent(now);
+        }
+        for order in mail.orders.drain(..) {
+            self.carry_out(now, order, shared);
+        }
+    }
+
+    fn carry_out(&mut self, now: Time, order: Order, shared: &Shared) {
+        match order {
+            Order::Accepted(accepted, limits) => {
+                if let Ok(stream) = accepted.into_stream() {
+                    let origin = Arc::new(Origin { peer: stream.peer_addr(), listener: limits });
+                    self.open(now, stream, origin, Vec::new(), true, shared);
+                }
+            }
+            Order::Moved(moved) => {
+                if let Ok(stream) = moved.stream.attach() {
+                    self.open(now, stream, moved.origin, moved.unread, false, shared);
+                }
+            }
+            Order::Command(command) => self.registry.submit(now, command),
+            Order::Publish(message, answer) => {
+                let copies = self.publish(now, &message);
+                let _ = answer.send(copies);
+            }
+            Order::Expire(answer) => {
+                self.registry.expire(self.surroundings.clock.now());
+                let _ = answer.send(());
+            }
+            Order::Cut(client_id, answer) => {
+                let slot = self.registry.connection_of(&client_id);
+                let link = slot.and_then(|slot| self.links.get(slot as usize)?.as_ref().map(|link| (slot, link.generation)));
+                if let Some((slot, generation)) = link {
+                    self.drop_link(now, ConnectionKey { slot, generation });
+                }
+                let _ = answer.send(link.is_some());
+            }
+            Order::Kick(client_id, reason, answer) => {
+                let was_connected = self.registry.connection_of(&client_id).is_some();
+                self.registry.submit(now, Command::Kick(client_id, reason));
+                let _ = answer.send(was_connected);
+            }
+            Order::Visit(mut visitor) => self.registry.visit(&mut *visitor.0),
+            Order::Stop => {
+                self.registry.submit(now, Command::Shutdown);
+                self.is_stopping = true;
+            }
+        }
+    }
+
+    fn publish(&mut self, now: Time, message: &LocalMessage) -> usize {
+        let message = LocalPublish {
+            topic: &message.topic,
+            payload: &message.payload,
+            qos: message.qos,
+            retain: message.retain,
+            properties: Properties::from_validated(&message.properties),
+        };
+        self.registry.publish_local(now, &message)
+    }
+
+    /// Gives a new connection its place and its task.
+    fn open(
+        &mut self,
+        now: Time,
+        stream: Stream,
+        origin: Arc<Origin>,
+        unread: Vec<u8>,
+        is_handshaking: bool,
+        shared: &Shared,
+    ) {
+        if self.is_stopping {
+            return;
+        }
+        let key = self.registry.open(now, Arc::clone(&origin));
+        let slot = key.slot as usize;
+        if self.links.len() <= slot {
+            self.links.resize_with(slot + 1, || None);
+        }
+        let has_unread = !unread.is_empty();
+        self.links[slot] = Some(Link {
+            generation: key.generation,
+            stream,
+            waker: Waker::noop().clone(),
+            origin,
+            unread,
+            is_handshaking,
+            is_blocked: false,
+            is_paused: false,
+            closes_at: None,
+            is_shut: false,
+        });
+        if has_unread {
+            self.take_unread(now, key);
+        }
+        tokio::task::spawn_local(ConnectionTask { shard: Rc::clone(shared), key });
+    }
+
+    /// The socket is gone or given up.
+    fn drop_link(&mut self, now: Time, key: ConnectionKey) {
+        if self.link(key).is_none() {
+            return;
+        }
+        if let Some(link) = self.links.get_mut(key.slot as usize).and_then(Option::take) {
+            link.waker.wake_by_ref();
+        }
+        self.registry.release(now, key);
+    }
+
+    /// Hands the tick's messages to the other shards.
+    fn post(&mut self) {
+        if !self.registry.has_outbox() {
+            return;
+        }
+        for shard in 0..self.surroundings.mailboxes.len() {
+            if self.registry.take_outbox(shard as u16, &mut self.batch) {
+                if let Some(mailbox) = self.surroundings.mailboxes.get(shard) {
+                    mailbox.deliver(&mut self.batch);
+                }
+            }
+        }
+    }
+
+    /// Gives up on connections that do not close.
+    fn end_lingering(&mut self) {
+        while let Some(&(at, key)) = self.closing.front() {
+            if at > Instant::now() {
+                return;
+            }
+            self.closing.pop_front();
+            let now = self.surroundings.clock.now();
+            if self.link(key).is_some_and(|link| link.closes_at.is_some()) {
+                self.drop_link(now, key);
+            }
+        }
+    }
+}
+
+fn handshake_failed(origin: &Origin, error: &io::Error) -> Event {
+    Event {
+        level: Level::Info,
+        name: "handshake_failed",
+        fields: vec![
+            ("peer", origin.peer.clone()),
+            ("listener", origin.listener.name.clone()),
+            ("error", error.to_string()),
+        ],
+    }
+}
