@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanomq.config import formats, schema
 from nanomq.config.formats import Place, Raw
+from nanomq.config.overlay import Overlay, nearest, wrong_value
 from nanomq.config.schema import Key
 from nanomq.config.values import Address, Wrong, read
 from nanomq.errors import ConfigError, Problem
@@ -161,8 +162,11 @@ class _Loader:
         if "listeners" not in self.tree:
             block: dict[str, object] = {"bind": str(bind)} if bind else {"enable": True}
             self.tree["listeners"] = formats.from_object({"tcp": block}, DEFAULT)
-        self.overlay_environment(env)
-        self.overlay_flags(flags)
+        overlay = Overlay(self.tree)
+        overlay.environment(env)
+        overlay.flags(flags)
+        self.warnings += overlay.warnings
+        self.problems += overlay.problems
 
     def effective(self) -> Effective:
         self.walk(self.tree, "", "")
@@ -178,73 +182,6 @@ class _Loader:
         if self.problems:
             raise ConfigError(self.problems, self.warnings)
         return effective
-
-    # --- what overrides the file ---
-
-    def overlay_environment(self, env: Mapping[str, str]) -> None:
-        by_variable = {name: key for key in schema.table().values() for name in key.env}
-        for name in sorted(name for name in env if name.startswith("NANOMQ_")):
-            place = Place(f"environment variable {name}")
-            if key := by_variable.get(name):
-                if env[name]:
-                    self.overlay(key.path, Raw(env[name], place, loose=True))
-            elif name.startswith(schema.LATER_ENV):
-                self.warnings.append(Problem(name, "environment", "is known and takes effect in a later release"))
-            elif name not in schema.OTHER_ENV and (near := _nearest(name, by_variable, 0.85)):
-                self.warnings.append(Problem(name, "environment", "is not a known variable", f"did you mean `{near}`"))
-
-    def overlay_flags(self, flags: Mapping[str, object]) -> None:
-        by_flag = {key.flag: key for key in schema.table().values() if key.flag}
-        log_to: dict[str, bool] = {}
-        for name, value in flags.items():
-            if value is None or value is False or value == ():
-                continue
-            place = Place(f"--{name}")
-            if key := by_flag.get(name):
-                if isinstance(value, (str, bool, int)):
-                    self.overlay(key.path, Raw(value, place, loose=True))
-            elif name == "url" and isinstance(value, (list, tuple)):
-                for url in value:
-                    self.overlay_url(str(url), place)
-            elif name == "log_file":
-                directory, _, file = str(value).rpartition("/")
-                self.overlay("log.dir", Raw(f"{directory}/" if "/" in str(value) else "", place))
-                self.overlay("log.file", Raw(file, place))
-                log_to["file"] = True
-            elif name in ("log_stdout", "log_syslog"):
-                word = str(value).lower()
-                if word not in ("true", "false"):
-                    self.problem(name, Raw(str(value), place), "`true` or `false`", "true")
-                log_to["console" if name == "log_stdout" else "syslog"] = word == "true"
-            else:
-                self.warnings.append(Problem(f"--{name}", "", "is known and takes effect in a later release"))
-        if log_to:
-            self.overlay_log_targets(log_to)
-
-    def overlay_url(self, url: str, place: Place) -> None:
-        scheme = url.partition("://")[0].lower()
-        for transport, (_, schemes, _) in schema.TRANSPORTS.items():
-            if scheme in schemes:
-                self.overlay(f"listeners.{transport}.bind", Raw(url, place))
-                return
-        known = ", ".join(f"`{schemes[0]}://`" for _, schemes, _ in schema.TRANSPORTS.values() if schemes)
-        self.problem("url", Raw(url, place), f"an address that begins with one of {known}", "nmq-tcp://0.0.0.0:1883")
-
-    def overlay_log_targets(self, switched: Mapping[str, bool]) -> None:
-        key = schema.table()["log.to"]
-        block = self.tree.get("log")
-        raw = block.value.get("to") if block is not None and isinstance(block.value, dict) else None
-        try:
-            targets = read(key, raw) if raw is not None else key.default
-        except Wrong:
-            return  # the walk reports it
-        assert isinstance(targets, list)
-        chosen = [word for word in key.choices if switched.get(word, word in targets)]
-        place = Place(" ".join(f"--{flag}" for word, flag in _LOG_FLAGS.items() if word in switched))
-        self.overlay("log.to", formats.from_object(chosen, place))
-
-    def overlay(self, path: str, raw: Raw) -> None:
-        formats.merge(self.tree, path.split("."), raw)
 
     # --- reading the tree ---
 
@@ -269,7 +206,7 @@ class _Loader:
                 self.walk(raw.value, prefix, f"{written}.")
                 self.given.setdefault(f"{written}.", Setting(table[f"{prefix}bind"], None, raw.place))
             else:
-                near = _nearest(path, (*table, *old, *schema.LATER), 0.6)
+                near = nearest(path, (*table, *old, *schema.LATER), 0.6)
                 if written_prefix != prefix:
                     near = near.replace(prefix, written_prefix)
                 hint = (
@@ -465,10 +402,7 @@ class _Loader:
             )
 
     def problem(self, path: str, raw: Raw, expected: str, write: str = "", secret: bool = False) -> None:
-        shown = "is not shown" if secret else "is empty" if raw.value in (None, "") else f"is {_shown(raw)}"
-        self.problems.append(
-            Problem(path, str(raw.place), f"value {shown}; expected {expected}", f"write `{write}`" if write else "")
-        )
+        self.problems.append(wrong_value(path, raw, expected, write, secret=secret))
 
 
 def _engine_listener(listener: Listener) -> dict[str, object]:
@@ -501,22 +435,5 @@ def _locate(name: str, file: Path | None) -> str:
     return str(Path.cwd() / name)
 
 
-def _nearest(word: str, known: Iterable[str], cutoff: float) -> str:
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(word, list(known), 1, cutoff)), "")
-
-
-def _shown(raw: Raw) -> str:
-    if isinstance(raw.value, dict):
-        return "a block"
-    if isinstance(raw.value, list):
-        return "a list"
-    text = raw.written or (str(raw.value).lower() if isinstance(raw.value, bool) else str(raw.value))
-    text = text if len(text) <= 60 else text[:57] + "…"
-    return f"`{text}`" if text.isprintable() else repr(text)
-
-
 DEFAULT = Place("default")
 _LISTENER_PREFIXES = frozenset(f"listeners.{transport}." for transport in schema.TRANSPORTS)
-_LOG_FLAGS = {"file": "log_file", "console": "log_stdout", "syslog": "log_syslog"}
