@@ -32,7 +32,7 @@ class PrefixCommand(click.Command):
             completed.append(arg)
             owner = owners.get(name)
             if owner is not None and not equals and not owner.is_flag and not owner.count:
-                completed += [value for value, _ in zip(rest, range(owner.nargs), strict=False)]
+                completed += [value for _, value in zip(range(owner.nargs), rest, strict=False)]
         return [*completed, *rest]
 
 
