@@ -278,6 +278,56 @@ fn an_unanswered_subscription_is_asked_for_again() {
 }
 
 #[test]
+fn subscriptions_are_asked_for_again_when_the_session_is_lost() {
+    let mut peer = Peer::connected(LinkOptions {
+        subscribes_again: true,
+        ..v5()
+    });
+    let options = SubscribeOptions::with_qos(QoS::AtLeastOnce);
+    let id = properties(&[Property::SubscriptionIdentifier(3)]);
+    peer.link
+        .subscribe(0, &[("a", options), ("b", options)], Properties::EMPTY, 1)
+        .unwrap();
+    peer.link
+        .subscribe(0, &[("c", options)], Properties::from_validated(&id), 2)
+        .unwrap();
+    peer.link
+        .unsubscribe(0, &["a"], Properties::EMPTY, 3)
+        .unwrap();
+    peer.sent();
+    for packet_id in 1..=2 {
+        peer.answer(Packet::SubAck(SubAck {
+            packet_id,
+            properties: Properties::EMPTY,
+            reasons: &[1],
+        }))
+        .unwrap();
+    }
+    peer.answer(Packet::UnsubAck(SubAck {
+        packet_id: 3,
+        properties: Properties::EMPTY,
+        reasons: &[0],
+    }))
+    .unwrap();
+    peer.link.lost();
+    peer.link
+        .publish(0, &publish("b", "x", QoS::AtMostOnce), 4)
+        .unwrap();
+    let sent = peer.connect(false, &[]).1;
+    assert_eq!(sent[..2], ["SUBSCRIBE 4 [\"b\"]", "SUBSCRIBE 5 [\"c\"]"]);
+    assert!(
+        sent[2].starts_with("PUBLISH b"),
+        "nothing of ours is missed"
+    );
+    let suback = SubAck {
+        packet_id: 4,
+        properties: Properties::EMPTY,
+        reasons: &[1],
+    };
+    assert_eq!(peer.answer(Packet::SubAck(suback)).unwrap(), []);
+}
+
+#[test]
 fn bad_filters_are_refused() {
     let mut peer = Peer::connected(v5());
     let options = SubscribeOptions::with_qos(QoS::AtMostOnce);

@@ -8,10 +8,12 @@
 
 mod alias;
 mod event;
+mod handshake;
 mod incoming;
 mod options;
 mod outgoing;
 mod scram;
+mod subscription;
 
 pub use event::{Accepted, LinkError, LinkEvent};
 pub use options::{LinkOptions, OwnedWill};
@@ -19,8 +21,7 @@ pub use scram::ScramClient;
 
 use crate::wire::codec::{self, DecodeError, Frame, RawPublish};
 use crate::wire::packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, QoS, SubAck, SubscribeOptions,
-    Version, Will,
+    Ack, Connect, Disconnect, Packet, Publish, QoS, SubAck, SubscribeOptions, Version, Will,
 };
 use crate::wire::tables::{Properties, Property, PropertyPlace, ReasonCode};
 use crate::wire::topic;
@@ -28,6 +29,10 @@ use crate::{Output, SECOND, Time};
 use alias::InboundAliases;
 use incoming::{Incoming, Step};
 use outgoing::{Awaits, Outgoing};
+use subscription::Subscriptions;
+
+/// Token of the link's own subscriptions; callers use others.
+const OWN_TOKEN: u64 = u64::MAX;
 
 /// Shorthand for an argument that is not legal.
 const fn invalid(reason: ReasonCode, what: &'static str) -> LinkError {
@@ -67,6 +72,7 @@ pub struct Link {
     outgoing: Outgoing,
     incoming: Incoming,
     aliases: InboundAliases,
+    subscriptions: Subscriptions,
     scram: Option<Box<ScramClient>>,
     /// CONNECT of this connection asked for a clean start.
     asked_clean: bool,
@@ -160,6 +166,7 @@ impl Link {
             outgoing,
             incoming: Incoming::new(receive_maximum, options.manual_acks),
             aliases: InboundAliases::new(alias_maximum),
+            subscriptions: Subscriptions::default(),
             scram: None,
             asked_clean: true,
             had_session: false,
@@ -362,7 +369,9 @@ impl Link {
                 properties,
                 reasons,
             }) => {
-                if let Some(token) = self.outgoing.finish(packet_id, Awaits::SubAck) {
+                if let Some(token) = self.outgoing.finish(packet_id, Awaits::SubAck)
+                    && token != OWN_TOKEN
+                {
                     sink(LinkEvent::Subscribed {
                         token,
                         reasons,
@@ -435,109 +444,6 @@ impl Link {
         Ok(())
     }
 
-    fn connack(
-        &mut self,
-        now: Time,
-        connack: &ConnAck<'_>,
-        sink: Sink<'_>,
-    ) -> Result<(), LinkError> {
-        let ConnAck {
-            session_present,
-            reason,
-            properties,
-        } = *connack;
-        if reason.is_error() {
-            self.state = State::Closed;
-            sink(LinkEvent::Refused { reason, properties });
-            return Ok(());
-        }
-        if session_present && self.asked_clean {
-            return Err(protocol(
-                "session present after a clean start [MQTT-3.2.2-2]",
-            ));
-        }
-        let mut limits = outgoing::Limits::default();
-        let mut proof = None;
-        for property in properties.iter() {
-            match property {
-                Property::ReceiveMaximum(value) => limits.receive_maximum = value,
-                Property::MaximumPacketSize(value) => limits.max_packet_bytes = value as usize,
-                Property::TopicAliasMaximum(value) => limits.topic_alias_maximum = value,
-                Property::MaximumQoS(0) => limits.max_qos = QoS::AtMostOnce,
-                Property::MaximumQoS(_) => limits.max_qos = QoS::AtLeastOnce,
-                Property::RetainAvailable(value) => limits.retain_available = value != 0,
-                // [MQTT-3.1.2-21]
-                Property::ServerKeepAlive(value) => self.keepalive = Time::from(value) * SECOND,
-                Property::SessionExpiryInterval(value) => self.session_expiry_s = value,
-                Property::AssignedClientIdentifier(value) => {
-                    value.clone_into(&mut self.options.client_id)
-                }
-                Property::AuthenticationData(value) => proof = Some(value),
-                _ => {}
-            }
-        }
-        if let Some(scram) = self.scram.take_if(|_| self.options.version == Version::V5)
-            && !scram.is_server_proven(proof)
-        {
-            return Err(LinkError::ServerNotAuthentic);
-        }
-        self.state = State::Connected;
-        self.had_session = true;
-        if !session_present {
-            self.incoming.forget();
-        }
-        self.outgoing.connected(limits);
-        sink(LinkEvent::Connected {
-            session_present,
-            properties,
-        });
-        self.outgoing
-            .resume(session_present, &mut self.output, sink);
-        self.outgoing.pump(&mut self.output, sink);
-        self.last_sent = now;
-        Ok(())
-    }
-
-    fn auth_received(
-        &mut self,
-        now: Time,
-        auth: &Auth<'_>,
-        sink: Sink<'_>,
-    ) -> Result<(), LinkError> {
-        let mut data = None;
-        for property in auth.properties.iter() {
-            if let Property::AuthenticationData(value) = property {
-                data = Some(value);
-            }
-        }
-        let Some(scram) = &mut self.scram else {
-            sink(LinkEvent::Auth {
-                reason: auth.reason,
-                properties: auth.properties,
-            });
-            return Ok(());
-        };
-        if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION {
-            let answer = data
-                .and_then(|data| scram.answer(data))
-                .ok_or(LinkError::ServerNotAuthentic)?;
-            let mut properties = Vec::new();
-            Property::AuthenticationMethod(ScramClient::METHOD).encode(&mut properties);
-            Property::AuthenticationData(answer.as_bytes()).encode(&mut properties);
-            return self.auth(now, ReasonCode::CONTINUE_AUTHENTICATION, &properties);
-        }
-        let is_proven = scram.is_server_proven(data);
-        self.scram = None;
-        if !is_proven {
-            return Err(LinkError::ServerNotAuthentic);
-        }
-        sink(LinkEvent::Auth {
-            reason: auth.reason,
-            properties: auth.properties,
-        });
-        Ok(())
-    }
-
     /// Ends the exchange of one published message.
     fn ended(&mut self, ack: &Ack<'_>, awaits: Awaits, sink: Sink<'_>) {
         if let Some(token) = self.outgoing.finish(ack.packet_id, awaits) {
@@ -586,7 +492,11 @@ impl Link {
         self.last_sent = now;
         let is_connected = self.is_connected();
         self.outgoing
-            .subscribe(&mut self.output, filters, properties, token, is_connected)
+            .subscribe(&mut self.output, filters, properties, token, is_connected)?;
+        if self.options.subscribes_again {
+            self.subscriptions.add(filters, properties.as_bytes());
+        }
+        Ok(())
     }
 
     /// Gives subscriptions up; sent with the next connection if there is none now.
@@ -603,7 +513,9 @@ impl Link {
         self.last_sent = now;
         let is_connected = self.is_connected();
         self.outgoing
-            .unsubscribe(&mut self.output, filters, properties, token, is_connected)
+            .unsubscribe(&mut self.output, filters, properties, token, is_connected)?;
+        self.subscriptions.remove(filters);
+        Ok(())
     }
 
     /// Acknowledges a received message, with `manual_acks`. An id that awaits nothing is ignored.
@@ -614,44 +526,6 @@ impl Link {
             self.last_sent = now;
             self.put_acknowledgement(qos, packet_id, reason);
         }
-    }
-
-    /// Sends AUTH with these encoded properties, for methods that the link does not know.
-    ///
-    /// # Errors
-    /// [`LinkError::NotConnected`]; [`LinkError::Invalid`] before 5.0 or for properties that AUTH does not have.
-    pub fn auth(
-        &mut self,
-        now: Time,
-        reason: ReasonCode,
-        properties: &[u8],
-    ) -> Result<(), LinkError> {
-        if self.options.version != Version::V5 {
-            return Err(invalid(
-                ReasonCode::PROTOCOL_ERROR,
-                "AUTH exists since MQTT 5.0",
-            ));
-        }
-        if !matches!(self.state, State::Connecting | State::Connected) {
-            return Err(LinkError::NotConnected);
-        }
-        let properties =
-            Properties::parse(properties, PropertyPlace::Auth).map_err(LinkError::Invalid)?;
-        self.last_sent = now;
-        self.put(&Packet::Auth(Auth { reason, properties }));
-        Ok(())
-    }
-
-    /// Authenticates again with SCRAM-SHA-256 on the open connection, section 4.12.1.
-    ///
-    /// # Errors
-    /// As [`auth`](Self::auth).
-    pub fn reauthenticate(&mut self, now: Time, client: ScramClient) -> Result<(), LinkError> {
-        let mut properties = Vec::new();
-        client.put_first(&mut properties);
-        self.auth(now, ReasonCode::RE_AUTHENTICATE, &properties)?;
-        self.authenticate_with(client);
-        Ok(())
     }
 
     /// Says goodbye; the caller flushes the output and closes the stream.

@@ -52,6 +52,8 @@ pub struct LinkOptions {
     pub keeps_packets: bool,
     /// Topics that get a topic alias by themselves, as far as the server allows; 0 = none.
     pub automatic_aliases: u16,
+    /// Subscribes again by itself after a reconnect if the server has lost the session.
+    pub subscribes_again: bool,
     /// The caller acknowledges received QoS 1 and 2 messages with [`acknowledge`](super::Link::acknowledge).
     pub manual_acks: bool,
     /// Time for the server to answer CONNECT.
@@ -78,6 +80,7 @@ impl LinkOptions {
             max_queue_bytes: 64 << 20,
             keeps_packets: true,
             automatic_aliases: 0,
+            subscribes_again: false,
             manual_acks: false,
             connect_timeout: 10 * SECOND,
             ping_timeout: 10 * SECOND,

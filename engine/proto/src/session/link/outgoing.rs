@@ -232,6 +232,11 @@ impl Outgoing {
         Some(flight.token)
     }
 
+    /// Awaits nothing any more for this token.
+    pub(super) fn forget(&mut self, token: u64) {
+        self.flights.retain(|_, flight| flight.token != token);
+    }
+
     /// PUBREC with success arrived; whether its id is known.
     pub(super) fn received(&mut self, packet_id: u16) -> bool {
         match self.flights.get_mut(&packet_id) {
