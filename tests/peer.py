@@ -63,15 +63,15 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-def open_socket(endpoint: Endpoint, timeout_s: float = TIMEOUT_S) -> socket.socket:
+def open_socket(endpoint: Endpoint) -> socket.socket:
     """The plain socket under any transport."""
     if endpoint.kind == "unix":
         plain = socket.socket(socket.AF_UNIX)
-        plain.settimeout(timeout_s)
+        plain.settimeout(TIMEOUT_S)
         plain.connect(endpoint.address)
         return plain
     host, _, port = endpoint.address.rpartition(":")
-    plain = socket.create_connection((host.strip("[]"), int(port)), timeout_s)
+    plain = socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return plain
 
@@ -235,16 +235,16 @@ class Peer:
         """Sends bytes or packets, all in one write."""
         self.stream.sendall(b"".join(item if isinstance(item, bytes) else item.encode(self.version) for item in what))
 
-    def recv(self, timeout: float = TIMEOUT_S) -> mqtt.Packet:
+    def recv(self, timeout: float | None = None) -> mqtt.Packet:
         """The next packet. ConnectionError if the broker closed instead, TimeoutError if nothing came."""
         raw = self.recv_raw(timeout)
         if raw is None:
             raise ConnectionError("the broker closed the connection")
         return mqtt.decode(raw, self.version)
 
-    def recv_raw(self, timeout: float = TIMEOUT_S) -> bytes | None:
+    def recv_raw(self, timeout: float | None = None) -> bytes | None:
         """The bytes of the next packet, None if the broker closed."""
-        self.stream.settimeout(timeout)
+        self.stream.settimeout(timeout or TIMEOUT_S)
         while True:
             parts = mqtt.split(self._input)
             if parts is not None:

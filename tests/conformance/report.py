@@ -1,0 +1,111 @@
+"""Writes `docs/conformance.md`: statement, what it asks for, tests, whether they pass.
+
+`python tests/conformance/report.py` runs the conformance tests first; `--from FILE` takes the results of a run that
+was made with `pytest --conformance-report FILE`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from conformance import statements_v5, statements_v311  # noqa: E402
+
+TARGET = ROOT / "docs" / "conformance.md"
+STANDARDS = {5: ("MQTT 5.0", statements_v5), 4: ("MQTT 3.1.1", statements_v311)}
+HEAD = """\
+# Conformance
+
+Made by `python tests/conformance/report.py`; do not edit. Each normative statement of the standards, in our own
+words, with the tests that carry its number. Every test runs over TCP, TLS, WebSocket, secure WebSocket and Unix
+sockets; it passes when it passes on all of them.
+"""
+
+Results = dict[str, dict[str, bool]]
+
+
+def main() -> int:
+    """Runs the tests if needed, writes the report; 1 if a test failed or a statement has none."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--from", dest="source", type=Path, help="results of an earlier run")
+    source = parser.parse_args().source
+    with tempfile.TemporaryDirectory() as place:
+        if source is None:
+            source = Path(place) / "results.json"
+            command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "tests/conformance", "tests/clients", f"--conformance-report={source}"]
+            subprocess.run([part for part in command if not part.startswith("tests/") or (ROOT / part).exists()], cwd=ROOT, check=False)
+        results: Results = json.loads(source.read_text())
+    TARGET.write_text(render(results))
+    failed = [test for tests in results.values() for test, passed in tests.items() if not passed]
+    return 1 if failed or any(missing(standard, results, version) for version, (_, standard) in STANDARDS.items()) else 0
+
+
+def render(results: Results) -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *summary(results), *(line for version in STANDARDS for line in table(version, results))]) + "\n"
+
+
+def summary(results: Results) -> Iterator[str]:
+    """How many statements pass, by standard."""
+    yield "| Standard | Statements | Tested and passing | Failing | Binding clients only |"
+    yield "|---|---|---|---|---|"
+    for version, (name, standard) in STANDARDS.items():
+        states = [state(version, number, results) for number in standard.STATEMENTS]
+        only_clients = len(missing_of_clients(standard, results, version))
+        yield f"| {name} | {len(states)} | {states.count('passes')} | {states.count('fails')} | {only_clients} |"
+    yield ""
+
+
+def table(version: int, results: Results) -> Iterator[str]:
+    """One standard."""
+    name, standard = STANDARDS[version]
+    yield f"## {name}\n"
+    yield "| Statement | Asks that | Tests | |"
+    yield "|---|---|---|---|"
+    for number, text in standard.STATEMENTS.items():
+        tests = sorted(results.get(f"{version} {number}", {}))
+        shown = "<br>".join(f"`{test.rpartition('::')[0].removeprefix('tests/')}` {sentence(test)}" for test in tests)
+        reason = clients_only(standard).get(number)
+        yield f"| {number} | {text} | {shown or reason or ''} | {state(version, number, results) if tests else '–'} |"
+    yield ""
+
+
+def sentence(test: str) -> str:
+    """The name of a test as words."""
+    return test.rpartition("::")[2].removeprefix("test_").replace("_", " ")
+
+
+def state(version: int, number: str, results: Results) -> str:
+    """`passes`, `fails` or `untested`."""
+    tests = results.get(f"{version} {number}")
+    if not tests:
+        return "untested"
+    return "passes" if all(tests.values()) else "fails"
+
+
+def clients_only(standard: ModuleType) -> dict[str, str]:
+    """Statements that no test of the broker can carry, with the reason."""
+    return dict(getattr(standard, "CLIENT", {}))
+
+
+def missing_of_clients(standard: ModuleType, results: Results, version: int) -> list[str]:
+    """Statements about clients that no test carries."""
+    return [number for number in clients_only(standard) if f"{version} {number}" not in results]
+
+
+def missing(standard: ModuleType, results: Results, version: int) -> list[str]:
+    """Statements without a test and without a reason."""
+    return [number for number in standard.STATEMENTS if f"{version} {number}" not in results and number not in clients_only(standard)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
