@@ -146,9 +146,11 @@ class Clock:
     def __init__(self, broker: RunningBroker) -> None:
         self._broker = broker
 
-    def advance(self, *, hours: float = 0.0, minutes: float = 0.0, seconds: float = 0.0) -> None:
+    def advance(
+        self, *, hours: float = 0.0, minutes: float = 0.0, seconds: float = 0.0, milliseconds: float = 0.0
+    ) -> None:
         """Turns the clock. What became due has happened when this returns; what it sent may still be on its way."""
-        total_s = hours * 3600 + minutes * 60 + seconds
+        total_s = hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
         async def advance() -> None:
             answer: object = self._broker.broker.clock.advance(seconds=total_s)

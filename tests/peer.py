@@ -229,6 +229,15 @@ class Peer:
         self._input = b""
         self._last_id = 0
 
+    @classmethod
+    def accepted(cls, connection: socket.socket, version: int = V5) -> Peer:
+        """The server's side of a connection, for tests of clients; on TCP."""
+        peer = cls.__new__(cls)
+        peer.endpoint, peer.version, peer.client_id = Endpoint("tcp", ""), version, ""
+        peer.socket = peer.stream = connection
+        peer._input, peer._last_id = b"", 0
+        return peer
+
     # --- bytes and packets ---
 
     def send(self, *what: bytes | mqtt.Packet) -> None:
