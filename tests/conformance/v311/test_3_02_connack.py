@@ -71,7 +71,7 @@ def test_session_that_ended_is_answered_with_session_present_0(stranger: Strange
 @pytest.mark.broker(config={"auth": {"allow_anonymous": False, "password": {"ann": "secret"}}})
 @pytest.mark.parametrize(
     ("username", "password", "code"),
-    [(None, None, 5), ("ann", b"wrong", 4), ("ann", None, 4), ("bob", b"secret", 4), ("ann", b"", 4)],
+    [(None, None, 4), ("ann", b"wrong", 5), ("ann", None, 4), ("bob", b"secret", 5), ("ann", b"", 4)],
     ids=["anonymous", "wrong password", "no password", "unknown user", "empty password"],
 )
 def test_refusal_has_session_present_0_and_closes_the_connection(

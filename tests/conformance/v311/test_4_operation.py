@@ -67,6 +67,7 @@ def test_qos_1_message_is_unacknowledged_until_puback(connected: Connected, cut:
 
 
 @pytest.mark.statement("MQTT-4.3.2-1", version=4)
+@pytest.mark.broker(config={"mqtt": {"retry_interval": 0}})
 def test_qos_1_message_is_not_sent_again_on_a_live_connection(connected: Connected, clock: Clock, unique: str) -> None:
     client = connected("s")
     client.subscribe(unique, qos=1)
@@ -151,7 +152,7 @@ def test_same_packet_id_after_pubcomp_is_a_new_message(connected: Connected, uni
     client.subscribe(unique, qos=2)
     for number in range(2):
         publisher.publish(unique, b"%d" % number, qos=2, packet_id=7)
-    assert [client.receive().payload for _ in range(2)] == [b"0", b"1"]
+    assert [client.expect(Publish).payload for _ in range(2)] == [b"0", b"1"]
 
 
 @pytest.mark.statement("MQTT-4.3.3-2", version=4)
