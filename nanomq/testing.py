@@ -153,9 +153,7 @@ class Clock:
         total_s = hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
         async def advance() -> None:
-            answer: object = self._broker.broker.clock.advance(seconds=total_s)
-            if inspect.isawaitable(answer):
-                await answer
+            self._broker.broker.clock.advance(seconds=total_s)
 
         self._broker._run(advance())
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 V31, V311, V5 = 3, 4, 5
 
@@ -118,7 +118,7 @@ class R(IntEnum):
 
 
 Value = int | str | bytes | tuple[str, str]
-Pairs = Mapping[P, Value] | Iterable[tuple[P, Value]]
+Pairs = Mapping[P, Any] | Iterable[tuple[P, Any]]
 
 
 class Properties(list[tuple[P, Value]]):

@@ -390,12 +390,16 @@ class Peer:
         return message
 
     def acknowledge(self, message: mqtt.Publish) -> None:
-        """Completes the flow of a PUBLISH that came."""
+        """Completes the flow of a PUBLISH that came. What comes before the PUBREL is kept for the next calls."""
         if message.qos == 1:
             self.send(mqtt.PubAck(message.packet_id))
         elif message.qos == 2:
             self.send(mqtt.PubRec(message.packet_id))
-            assert self.expect(mqtt.PubRel) == mqtt.PubRel(message.packet_id)
+            others = b""
+            while (raw := self.recv_raw()) != mqtt.PubRel(message.packet_id).encode():
+                assert raw is not None, "the broker closed instead of sending PUBREL"
+                others += raw
+            self._input = others + self._input
             self.send(mqtt.PubComp(message.packet_id))
 
     def ping(self) -> None:

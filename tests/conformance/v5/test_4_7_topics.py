@@ -63,6 +63,7 @@ def test_matching(connected: Callable[..., Peer], unique: str, topic_filter: str
 
 
 @statement("MQTT-4.7.2-1")
+@pytest.mark.broker(config={})
 @pytest.mark.parametrize("topic_filter", ["#", "+/#", "+/{}/a", "+/+/+"])
 def test_leading_wildcard_does_not_match_dollar_topics(connected: Callable[..., Peer], unique: str, topic_filter: str) -> None:
     client = connected()
