@@ -11,6 +11,7 @@ from mqtt import V31, V311, V5, Connect, Options, P, Publish, PubRel, R, Subscri
 from peer import Endpoint, Peer, PeerFactory, WebSocket, open_socket
 
 from nanomq.testing import RunningBroker
+import contextlib
 
 Connected = Callable[..., Peer]
 
@@ -266,10 +267,8 @@ def test_random_bytes_below_tls_and_websocket_disturb_nobody(endpoint: Endpoint)
     chance = random.Random(4)
     for _ in range(100):
         raw = open_socket(endpoint)
-        try:
+        with contextlib.suppress(ConnectionError):
             raw.sendall(chance.randbytes(chance.randint(1, 2000)))
-        except ConnectionError:
-            pass
         raw.close()
 
 
@@ -280,10 +279,8 @@ def test_broken_websocket_frames_disturb_nobody(endpoints: dict[str, Endpoint], 
     for _ in range(100):
         client = Peer(endpoint)
         assert isinstance(client.stream, WebSocket)
-        try:
+        with contextlib.suppress(ConnectionError):
             client.stream.stream.sendall(chance.randbytes(chance.randint(1, 200)))
-        except ConnectionError:
-            pass
         client.close()
     bystander.ping()
     bystander.close()
