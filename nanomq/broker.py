@@ -67,6 +67,7 @@ class Broker:
         self.listeners: list[dict[str, str]] = []
         """The open listeners: `name`, `kind` and `address`, with the port that the system chose."""
         self.clock = Clock(self)
+        self._started_with = self.config
         self._engine: Engine | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -84,8 +85,11 @@ class Broker:
             raise StartError(f"the broker cannot start: {error}") from error
         self._engine, self._loop = engine, loop
         self.listeners = json.loads(opened)
+        self._started_with = self.config
         loop.add_reader(engine.events_fd(), self._log_events)
         self._log_events()
+        for item in self.listeners:
+            logs.log("info", "listening", listener=item["name"], kind=item["kind"], address=item["address"])
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Close all connections (v5 clients get DISCONNECT 0x8B) and listeners, within `timeout` seconds."""
@@ -97,6 +101,7 @@ class Broker:
         self._log_events()
         self._engine = self._loop = None
         self.listeners = []
+        logs.log("info", "stopped")
 
     async def __aenter__(self) -> Broker:
         await self.start()
@@ -119,7 +124,7 @@ class Broker:
             return Reloaded()
         new = await loop.run_in_executor(None, _load, source)
         answer = json.loads(await loop.run_in_executor(None, engine.reload, new.engine_settings()))
-        restart = sorted({*answer.get("needs_restart", []), *self.config.needs_restart(new)})
+        restart = sorted({*answer.get("needs_restart", []), *self._started_with.needs_restart(new)})
         self.config = new
         self.listeners = json.loads(engine.listeners())
         return Reloaded(answer.get("applied", []), restart, answer.get("rejected", []))
@@ -168,13 +173,17 @@ class Broker:
 
     async def publish(
         self, topic: str, payload: bytes | str = b"", *, qos: int = 0, retain: bool = False, properties: bytes = b""
-    ) -> None:
-        """Publish as the broker itself. `properties` are encoded PUBLISH properties without their length.
+    ) -> int:
+        """Publish as the broker itself, and return to how many sessions the message was addressed.
 
-        Raises `ValueError` for a topic name or QoS that the standard does not allow.
+        `properties` are encoded PUBLISH properties without their length. Raises `ValueError` for a topic name, a QoS or
+        properties that the standard does not allow.
         """
         data = payload.encode() if isinstance(payload, str) else payload
-        self.engine.publish(topic, data, qos, retain, properties)
+        engine = self.engine
+        return await asyncio.get_running_loop().run_in_executor(
+            None, engine.publish, topic, data, qos, retain, properties
+        )
 
     def _first(self, what: str) -> str:
         if not self.listeners:
