@@ -26,7 +26,7 @@ def test_broker_has_no_more_messages_under_way_than_allowed(connected: Connected
     subscriber.subscribe(unique, qos=qos)
     for number in range(25):
         publisher.publish(unique, b"%d" % number, qos=qos)
-    received = []
+    received: list[int] = []
     while len(received) < 25:
         window = [subscriber.expect(Publish) for _ in range(min(maximum, 25 - len(received)))]
         subscriber.expect_nothing()
@@ -85,7 +85,7 @@ def test_receive_maximum_holds_for_retransmissions(connected: Connected, cut: Cu
         subscriber.expect(Publish)
     assert cut(subscriber.client_id)
     again = connected("s", clean=False, props={P.RECEIVE_MAXIMUM: 2, **KEPT})
-    received = []
+    received: list[int] = []
     while len(received) < 10:
         window = [again.expect(Publish) for _ in range(2)]
         again.expect_nothing()

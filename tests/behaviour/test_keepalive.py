@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from mqtt import P, Publish, R, Will
+from mqtt import Options, P, Packet, PingReq, Publish, PubRel, R, Subscribe, Unsubscribe, Will
 from peer import Peer, PeerFactory
 from timing import after, before, unless_late
 
@@ -52,14 +52,29 @@ def test_old_name_and_thousandths_mean_the_same(connected: Connected, clock: Clo
     client.expect_disconnect(R.KEEP_ALIVE_TIMEOUT)
 
 
-@pytest.mark.parametrize("packet", ["ping", "publish", "subscribe"])
-def test_every_packet_of_the_client_counts(connected: Connected, clock: Clock, unique: str, packet: str) -> None:
+@pytest.mark.parametrize(
+    "packet",
+    [PingReq(), Publish("t", qos=1, packet_id=1), Publish("t", qos=2, packet_id=1), Subscribe(1, (("t", Options()),)), Unsubscribe(1, ("t",)), PubRel(1)],
+    ids=lambda packet: packet.type.name,
+)
+def test_every_packet_of_the_client_counts(connected: Connected, clock: Clock, packet: Packet) -> None:
     client = connected(keepalive_s=60)
     for _ in range(5):
         clock.advance(seconds=80)
-        {"ping": client.ping, "publish": lambda: client.publish(unique, qos=1), "subscribe": lambda: client.subscribe(unique)}[packet]()
+        client.send(packet)
+        client.recv()
     clock.advance(seconds=after(90))
     client.expect_disconnect(R.KEEP_ALIVE_TIMEOUT)
+
+
+def test_qos_0_of_the_client_counts(connected: Connected, clock: Clock, unique: str) -> None:
+    client, observer = connected(keepalive_s=60), connected("o")
+    observer.subscribe(unique)
+    for _ in range(5):
+        clock.advance(seconds=80)
+        client.send_publish(unique)
+        observer.receive()
+    client.ping()
 
 
 def test_packets_of_the_broker_do_not_count(connected: Connected, clock: Clock, unique: str) -> None:

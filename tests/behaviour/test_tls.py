@@ -307,5 +307,5 @@ def test_close_is_announced_in_tls(files: Files) -> None:
         client = Peer(endpoint(broker, files))
         client.connect("c")
         assert isinstance(client.socket, ssl.SSLSocket)
-        client.socket.suppress_ragged_eofs = False
+        client.socket.suppress_ragged_eofs = False  # type: ignore[attr-defined]
         client.disconnect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from mqtt import V5, V31, V311, Publish, Will, packet, string, u16
@@ -15,7 +16,7 @@ from nanomq.testing import Clock
 def connected(peer: PeerFactory, unique: str) -> Callable[..., Peer]:
     """A peer that is connected as `<unique><name>`, by default with MQTT 3.1."""
 
-    def make(name: str = "a", version: int = V31, **options: object) -> Peer:
+    def make(name: str = "a", version: int = V31, **options: Any) -> Peer:
         made = peer(version)
         assert made.connect(unique + name, **options).reason == 0
         return made
