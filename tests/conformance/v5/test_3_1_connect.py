@@ -303,3 +303,32 @@ def test_connection_without_connect_is_closed_after_a_while(broker: RunningBroke
     broker.clock.advance(seconds=1)
     silent.expect_closed()
     busy.ping()
+
+
+@statement("MQTT-3.1.4-3")
+def test_take_over_works_from_any_transport(connected: Callable[..., Peer], tcp_peer: PeerFactory, unique: str) -> None:
+    old = connected("a", props={P.SESSION_EXPIRY_INTERVAL: 100})
+    old.subscribe(unique, qos=1)
+    new = tcp_peer()
+    assert new.connect(unique + "a", clean=False, props={P.SESSION_EXPIRY_INTERVAL: 100}).session_present is True
+    old.expect_disconnect(R.SESSION_TAKEN_OVER)
+    again = connected("a", clean=False)
+    new.expect_disconnect(R.SESSION_TAKEN_OVER)
+    again.send_publish(unique, b"x")
+    assert again.receive().payload == b"x"
+
+
+@statement("MQTT-3.1.3-2")
+def test_client_ids_differ_by_case(connected: Callable[..., Peer]) -> None:
+    lower, upper = connected("a"), connected("A")
+    lower.ping()
+    upper.ping()
+
+
+@statement("MQTT-3.1.2-5", "MQTT-3.1.3-2")
+def test_session_of_3_1_1_that_is_resumed_in_5_ends_with_the_connection(connected: Callable[..., Peer], peer: PeerFactory, unique: str) -> None:
+    connected("a", version=4, clean=False).disconnect()
+    resumed = peer()
+    assert resumed.connect(unique + "a", clean=False).session_present is True
+    resumed.disconnect()
+    assert peer().connect(unique + "a", clean=False).session_present is False

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mqtt import Connect, P, Publish, R, encode_property, packet, properties, string, u16, varint
+from mqtt import Connect, P, Publish, R, Will, encode_property, packet, properties, string, u16, varint
 from nanomq.testing import Clock
 from peer import Peer, PeerFactory
 
@@ -271,3 +271,46 @@ def test_property_of_another_packet_is_malformed(peer: PeerFactory, name: P) -> 
 def test_user_properties_of_connect_are_accepted_also_repeated(peer: PeerFactory, unique: str) -> None:
     pair = (P.USER_PROPERTY, ("key", "value"))
     assert peer().connect(unique, props=[pair, pair]).reason == R.SUCCESS
+
+
+@statement("MQTT-3.1.2-24")
+@pytest.mark.parametrize("maximum", [1, 4, 10])
+def test_connack_above_maximum_packet_size_is_not_sent(peer: PeerFactory, unique: str, maximum: int) -> None:
+    client = peer()
+    client.send(Connect(unique, properties=properties({P.MAXIMUM_PACKET_SIZE: maximum})))
+    raw = client.recv_raw()
+    assert raw is None or len(raw) <= maximum
+
+
+@statement("MQTT-3.1.2-24")
+def test_suback_above_maximum_packet_size_is_not_sent(connected: Callable[..., Peer], unique: str) -> None:
+    client = connected(props={P.MAXIMUM_PACKET_SIZE: 20})
+    client.send(packet(0x82, u16(1) + b"\x00" + b"".join(string(f"{unique}/{number}") + b"\x00" for number in range(30))))
+    while (raw := client.recv_raw()) is not None:
+        assert len(raw) <= 20
+
+
+@statement("MQTT-3.1.2-24", "MQTT-3.1.2-25")
+def test_message_that_became_too_large_is_not_sent_again(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+    subscriber, publisher = connected("s", props={P.SESSION_EXPIRY_INTERVAL: 100}), connected("p")
+    subscriber.subscribe(unique, qos=1)
+    publisher.publish(unique, bytes(100))
+    subscriber.expect(Publish)
+    assert cut(unique + "s")
+    publisher.publish(unique, b"small")
+    again = connected("s", clean=False, props={P.MAXIMUM_PACKET_SIZE: 60, P.RECEIVE_MAXIMUM: 1})
+    assert again.receive().payload == b"small"
+    again.expect_nothing()
+
+
+@statement("MQTT-3.1.4-1")
+def test_connect_cut_at_any_byte_closes_the_connection(tcp_peer: PeerFactory) -> None:
+    will = Will("w", b"x", properties=properties({P.WILL_DELAY_INTERVAL: 1}))
+    whole = Connect("a", will=will, username="u", password=b"p", properties=properties({P.RECEIVE_MAXIMUM: 1})).encode()
+    for end in range(2, len(whole)):
+        client = tcp_peer()
+        client.send(packet(0x10, whole[2:end]))
+        answer = client.recv_raw()
+        assert answer is None or answer[3] == R.MALFORMED_PACKET
+        if answer is not None:
+            client.expect_closed()

@@ -303,3 +303,42 @@ def test_will_of_a_new_connection_replaces_the_old_one(connected: Callable[..., 
     connected("a", clean=False, will=Will(unique, b"new")).abort()
     assert watcher.receive().payload == b"new"
     watcher.expect_nothing()
+
+
+@statement("MQTT-3.1.2-8", "MQTT-3.1.3-9")
+def test_disconnect_with_will_waits_for_the_delay(connected: Callable[..., Peer], watcher: Peer, unique: str, clock: Clock) -> None:
+    will = Will(unique, b"gone", properties=properties({P.WILL_DELAY_INTERVAL: 10}))
+    connected("a", will=will, props={P.SESSION_EXPIRY_INTERVAL: 100}).disconnect(R.DISCONNECT_WITH_WILL)
+    clock.advance(seconds=9.5)
+    watcher.expect_nothing()
+    clock.advance(seconds=1)
+    assert watcher.receive().payload == b"gone"
+
+
+@statement("MQTT-3.1.2-8")
+def test_disconnect_with_will_that_ends_the_session_publishes_it_at_once(connected: Callable[..., Peer], watcher: Peer, unique: str) -> None:
+    will = Will(unique, b"gone", properties=properties({P.WILL_DELAY_INTERVAL: 10}))
+    client = connected("a", will=will, props={P.SESSION_EXPIRY_INTERVAL: 100})
+    client.disconnect(R.DISCONNECT_WITH_WILL, props={P.SESSION_EXPIRY_INTERVAL: 0})
+    assert watcher.receive().payload == b"gone"
+
+
+@statement("MQTT-3.1.2-15", "MQTT-3.3.1-6")
+def test_empty_retained_will_removes_the_retained_message(connected: Callable[..., Peer], watcher: Peer, unique: str) -> None:
+    connected("p").publish(unique, b"stored", retain=True)
+    assert watcher.receive().payload == b"stored"
+    connected("a", will=Will(unique, b"", retain=True)).abort()
+    assert watcher.receive().payload == b""
+    late = connected("late")
+    late.subscribe(unique)
+    late.expect_nothing()
+
+
+@statement("MQTT-3.1.2-8")
+def test_will_reaches_a_subscriber_that_is_away(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+    away = connected("s", props={P.SESSION_EXPIRY_INTERVAL: 100})
+    away.subscribe(unique, qos=1)
+    away.disconnect()
+    connected("a", will=Will(unique, b"gone", 1))
+    assert cut(unique + "a")
+    assert connected("s", clean=False).receive().payload == b"gone"

@@ -387,3 +387,27 @@ def test_payload_of_any_size_passes_unchanged(connected: Callable[..., Peer], un
     payload = (bytes(range(256)) * (size // 256 + 1))[:size]
     publisher.publish(unique, payload, qos=qos)
     assert subscriber.receive() == Publish(unique, payload, qos, packet_id=1 if qos else 0)
+
+
+@statement("MQTT-3.3.2-5", "MQTT-4.9.0-2")
+def test_message_that_waits_for_the_window_expires(connected: Callable[..., Peer], unique: str, clock: Clock) -> None:
+    subscriber, publisher = connected("s", props={P.RECEIVE_MAXIMUM: 1}), connected("p")
+    subscriber.subscribe(unique, qos=1)
+    publisher.publish(unique, b"open")
+    publisher.publish(unique, b"expires", props={P.MESSAGE_EXPIRY_INTERVAL: 10})
+    publisher.publish(unique, b"stays")
+    clock.advance(seconds=10.5)
+    assert subscriber.receive().payload == b"open"
+    assert subscriber.receive().payload == b"stays"
+
+
+@statement("MQTT-3.3.2-6")
+def test_expiry_interval_stands_beside_other_properties(connected: Callable[..., Peer], unique: str, clock: Clock) -> None:
+    client = connected()
+    sent = [(P.USER_PROPERTY, ("a", "1")), (P.MESSAGE_EXPIRY_INTERVAL, 100), (P.CONTENT_TYPE, "x"), (P.USER_PROPERTY, ("b", "2"))]
+    client.publish(unique, b"x", retain=True, props=sent)
+    clock.advance(seconds=50)
+    client.subscribe(unique)
+    found = client.receive().properties
+    assert found.value(P.MESSAGE_EXPIRY_INTERVAL) in (49, 50)
+    assert (found.values(P.USER_PROPERTY), found.value(P.CONTENT_TYPE)) == ([("a", "1"), ("b", "2")], "x")

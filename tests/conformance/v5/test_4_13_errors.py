@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mqtt import Connect, P, Publish, R, packet, string, u16
+from mqtt import Connect, Disconnect, P, Publish, R, packet, string, u16
 from peer import Peer, PeerFactory
 
 statement = pytest.mark.statement
@@ -78,3 +78,19 @@ def test_cut_within_a_packet_leaves_no_trace(connected: Callable[..., Peer], uni
     client.abort()
     connected("p").publish(unique, b"whole")
     assert subscriber.receive().payload == b"whole"
+
+
+@statement("MQTT-4.13.1-1")
+@pytest.mark.parametrize("whole", [
+    pytest.param(packet(0x82, u16(1) + b"\x02\x0b\x01" + string("abc") + b"\x01"), id="SUBSCRIBE"),
+    pytest.param(packet(0xA2, u16(1) + b"\x05\x26\x00\x00\x00\x00" + string("abc")), id="UNSUBSCRIBE"),
+    pytest.param(packet(0x32, string("abc") + u16(1) + b"\x05\x02\x00\x00\x00\x09"), id="PUBLISH"),
+])  # fmt: skip
+def test_packet_cut_at_any_byte_closes_the_connection(tcp_peer: PeerFactory, unique: str, whole: bytes) -> None:
+    for end in range(2, len(whole)):
+        client = tcp_peer()
+        client.connect(unique)
+        client.send(packet(whole[0], whole[2:end]))
+        found = client.recv()
+        assert isinstance(found, Disconnect) and found.reason in (R.MALFORMED_PACKET, R.PROTOCOL_ERROR)
+        client.expect_closed()

@@ -280,3 +280,57 @@ def test_resumed_session_of_another_peer_is_sent_again_on_it(connected: Callable
     second = peer()
     assert second.connect(unique + "s", clean=False).session_present is True
     assert second.expect(Publish).dup is True
+
+
+@statement("MQTT-4.3.3-3", "MQTT-4.3.2-3")
+@pytest.mark.parametrize(("qos", "wrong"), [(1, PubComp), (2, PubAck), (2, PubComp)])
+def test_wrong_acknowledgement_does_not_end_the_flow(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool], qos: int, wrong: type[PubAck | PubComp]
+) -> None:  # fmt: skip
+    client = connected("s", props=KEPT)
+    client.subscribe(unique, qos=qos)
+    connected("p").publish(unique, b"x", qos=qos)
+    packet_id = client.expect(Publish).packet_id
+    client.send(wrong(packet_id), b"\xc0\x00")
+    client.recv_raw()
+    cut(unique + "s")
+    again = connected("s", clean=False).expect(Publish)
+    assert (again.packet_id, again.dup) == (packet_id, True)
+
+
+@statement("MQTT-4.4.0-1", "MQTT-4.6.0-5")
+def test_pubrel_and_publish_are_sent_again_each_in_order(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+    client = connected("s", props=KEPT)
+    client.subscribe(unique, qos=2)
+    publisher = connected("p")
+    for number in range(6):
+        publisher.publish(unique, bytes([number]), qos=2)
+    ids = [client.expect(Publish).packet_id for _ in range(6)]
+    for packet_id in (ids[1], ids[4]):
+        client.send(PubRec(packet_id))
+        client.expect(PubRel)
+    assert cut(unique + "s")
+    again = connected("s", clean=False)
+    found = [again.recv() for _ in range(6)]
+    assert [packet.packet_id for packet in found if isinstance(packet, Publish)] == [ids[0], ids[2], ids[3], ids[5]]
+    assert [packet.packet_id for packet in found if isinstance(packet, PubRel)] == [ids[1], ids[4]]
+    again.expect_nothing()
+
+
+@statement("MQTT-4.3.3-6", "MQTT-4.9.0-2")
+def test_unfinished_pubrel_takes_a_place_in_the_new_window(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+    client = connected("s", props=KEPT)
+    client.subscribe(unique, qos=2)
+    publisher = connected("p")
+    publisher.publish(unique, b"1", qos=2)
+    packet_id = client.expect(Publish).packet_id
+    client.send(PubRec(packet_id))
+    client.expect(PubRel)
+    publisher.publish(unique, b"2", qos=2)
+    client.expect(Publish)
+    assert cut(unique + "s")
+    again = connected("s", clean=False, props={P.RECEIVE_MAXIMUM: 1})
+    assert again.expect(PubRel).packet_id == packet_id
+    again.send(PubComp(packet_id))
+    message = again.expect(Publish)
+    assert (message.payload, message.dup) == (b"2", True)

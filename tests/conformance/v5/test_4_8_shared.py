@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from mqtt import P, PubAck, PubComp, Publish, PubRec, PubRel, R, SubAck, packet, string, u16
+from nanomq.testing import Clock
 from peer import Peer, PeerFactory
 
 statement = pytest.mark.statement
@@ -244,3 +245,40 @@ def matches(topic_filter: str, topic: str) -> bool:
         if at >= len(levels) or level not in ("+", levels[at]):
             return False
     return len(wanted) == len(levels)
+
+
+@statement("MQTT-4.8.2-3")
+def test_unacknowledged_qos_1_goes_to_another_member_when_the_session_expires(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool], clock: Clock
+) -> None:  # fmt: skip
+    one = connected("1", props=KEPT)
+    one.subscribe(f"$share/g/{unique}", qos=1)
+    publisher = connected("p")
+    publisher.publish(unique, b"x")
+    one.expect(Publish)
+    assert cut(unique + "1")
+    publisher.publish(unique, b"y")
+    two = connected("2")
+    two.subscribe(f"$share/g/{unique}", qos=1)
+    clock.advance(seconds=101)
+    assert {two.receive().payload, two.receive().payload} == {b"x", b"y"}
+
+
+@statement("MQTT-4.8.2-3")
+@pytest.mark.parametrize("strategy", [
+    pytest.param(name, marks=pytest.mark.broker(config={"mqtt": {"shared_strategy": name}}))
+    for name in ("round_robin", "random", "sticky", "least_inflight", "hash_clientid", "hash_topic")
+])  # fmt: skip
+def test_every_strategy_gives_each_message_to_one_member(connected: Callable[..., Peer], unique: str, strategy: str) -> None:
+    members = [connected(str(number)) for number in range(3)]
+    for member in members:
+        member.subscribe(f"$share/g/{unique}/#")
+    publisher = connected("p")
+    for number in range(60):
+        publisher.publish(f"{unique}/{number % 6}", bytes([number]))
+    found = [waiting(member) for member in members]
+    assert sorted(payload for part in found for payload in part) == [bytes([number]) for number in range(60)]
+    if strategy in ("sticky", "hash_clientid"):
+        assert sorted(len(part) for part in found) == [0, 0, 60]
+    if strategy == "hash_topic":
+        assert all(len({payload[0] % 6 for payload in part}) * 10 == len(part) for part in found)
