@@ -261,6 +261,7 @@ def test_manual_acknowledgements_hold_the_server_back(client: MakeClient, unique
     run(scenario())
 
 
+@pytest.mark.broker(config={"mqtt": {"max_mqueue_len": 20_000}})
 def test_more_messages_than_fit_all_arrive_in_order(client: MakeClient, unique: str) -> None:
     async def scenario() -> None:
         count = 12_000
