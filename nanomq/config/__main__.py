@@ -10,7 +10,8 @@ from nanomq.config import schema
 from nanomq.config.schema import Key
 from nanomq.config.values import show
 
-TARGET = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
+TARGET = Path("docs/reference/configuration.md")
+"""Relative to the working directory: the command is run at the root of the repository."""
 
 
 def reference() -> str:

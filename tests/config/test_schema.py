@@ -14,7 +14,8 @@ from nanomq.config.formats import Place, Raw
 from nanomq.config.schema import Key
 from nanomq.config.values import Address, read, show
 
-SAMPLE = Path(__file__).parents[2] / "etc" / "nanomq.conf"
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "etc" / "nanomq.conf"
 KEYS = list(schema.table().values())
 every_key = pytest.mark.parametrize("key", KEYS, ids=lambda key: key.path)
 
@@ -89,13 +90,13 @@ def test_variables_are_unique() -> None:
 
 
 def test_reference_is_current() -> None:
-    assert TARGET.read_text(encoding="utf-8") == reference(), "run: python -m nanomq.config"
+    assert (ROOT / TARGET).read_text(encoding="utf-8") == reference(), "run: python -m nanomq.config"
 
 
 @every_key
 def test_key_is_in_the_reference(key: Key) -> None:
     word = key.path.rpartition(".")[2] if key.path.startswith("listeners.") else key.path
-    assert f"| `{word}` |" in TARGET.read_text(encoding="utf-8")
+    assert f"| `{word}` |" in (ROOT / TARGET).read_text(encoding="utf-8")
 
 
 def test_shipped_sample_loads_without_a_word() -> None:
