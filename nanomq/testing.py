@@ -202,4 +202,6 @@ def cut(broker: RunningBroker) -> Callable[[str], bool]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declares the marker."""
-    config.addinivalue_line("markers", "broker(config): configuration of the `broker` fixture, a mapping, a path or HOCON text")
+    config.addinivalue_line(
+        "markers", "broker(config): configuration of the `broker` fixture, a mapping, a path or HOCON text"
+    )

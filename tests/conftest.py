@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 import trustme
-from nanomq.testing import RunningBroker, running
-
 from mqtt import V5
 from peer import Endpoint, Peer, PeerFactory
+
+from nanomq.testing import RunningBroker, running
 
 TRANSPORTS = ("tcp", "tls", "ws", "wss", "unix")
 _numbers = itertools.count(1)
@@ -40,7 +40,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def configuration(certificates: dict[str, str], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[..., dict[str, Any]]:
+def configuration(
+    certificates: dict[str, str], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[..., dict[str, Any]]:
     """Makes a configuration with listeners of all five kinds on free ports; blocks given are merged into it."""
     tls = {name: certificates[name] for name in ("certfile", "keyfile")}
     place = tmp_path_factory.mktemp("sockets")
@@ -150,7 +152,9 @@ def with_client_certificate(certificates: dict[str, str]) -> Callable[[Endpoint,
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of this project's tests."""
     parser.addoption("--conformance-report", metavar="FILE", help="write which test of which statement passed, as JSON")
-    parser.addoption("--shards", default="1", help="engine threads of the test brokers; with 1, order across clients is fixed")
+    parser.addoption(
+        "--shards", default="1", help="engine threads of the test brokers; with 1, order across clients is fixed"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,112 +9,54 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, ClassVar, Final, Protocol
+
+from mqtt_tables import FLAGS, KIND, PLACES, RANGE, REASONS, P, PacketType, R
+
+__all__ = [
+    "V5",
+    "V31",
+    "V311",
+    "Auth",
+    "ConnAck",
+    "Connect",
+    "Disconnect",
+    "Malformed",
+    "Options",
+    "P",
+    "Packet",
+    "PacketType",
+    "Pairs",
+    "PingReq",
+    "PingResp",
+    "Properties",
+    "PubAck",
+    "PubComp",
+    "PubRec",
+    "PubRel",
+    "Publish",
+    "R",
+    "SubAck",
+    "Subscribe",
+    "UnsubAck",
+    "Unsubscribe",
+    "Value",
+    "Will",
+    "decode",
+    "encode_property",
+    "packet",
+    "properties",
+    "split",
+    "string",
+    "u16",
+    "varint",
+]  # fmt: skip
 
 V31, V311, V5 = 3, 4, 5
 
 
 class Malformed(Exception):
     """The bytes are not a packet that the standard allows."""
-
-
-class PacketType(IntEnum):
-    CONNECT = 1
-    CONNACK = 2
-    PUBLISH = 3
-    PUBACK = 4
-    PUBREC = 5
-    PUBREL = 6
-    PUBCOMP = 7
-    SUBSCRIBE = 8
-    SUBACK = 9
-    UNSUBSCRIBE = 10
-    UNSUBACK = 11
-    PINGREQ = 12
-    PINGRESP = 13
-    DISCONNECT = 14
-    AUTH = 15
-
-
-class P(IntEnum):
-    """Properties of MQTT 5.0 by their number."""
-
-    PAYLOAD_FORMAT_INDICATOR = 0x01
-    MESSAGE_EXPIRY_INTERVAL = 0x02
-    CONTENT_TYPE = 0x03
-    RESPONSE_TOPIC = 0x08
-    CORRELATION_DATA = 0x09
-    SUBSCRIPTION_IDENTIFIER = 0x0B
-    SESSION_EXPIRY_INTERVAL = 0x11
-    ASSIGNED_CLIENT_IDENTIFIER = 0x12
-    SERVER_KEEP_ALIVE = 0x13
-    AUTHENTICATION_METHOD = 0x15
-    AUTHENTICATION_DATA = 0x16
-    REQUEST_PROBLEM_INFORMATION = 0x17
-    WILL_DELAY_INTERVAL = 0x18
-    REQUEST_RESPONSE_INFORMATION = 0x19
-    RESPONSE_INFORMATION = 0x1A
-    SERVER_REFERENCE = 0x1C
-    REASON_STRING = 0x1F
-    RECEIVE_MAXIMUM = 0x21
-    TOPIC_ALIAS_MAXIMUM = 0x22
-    TOPIC_ALIAS = 0x23
-    MAXIMUM_QOS = 0x24
-    RETAIN_AVAILABLE = 0x25
-    USER_PROPERTY = 0x26
-    MAXIMUM_PACKET_SIZE = 0x27
-    WILDCARD_SUBSCRIPTION_AVAILABLE = 0x28
-    SUBSCRIPTION_IDENTIFIER_AVAILABLE = 0x29
-    SHARED_SUBSCRIPTION_AVAILABLE = 0x2A
-
-
-class R(IntEnum):
-    """Reason codes of MQTT 5.0."""
-
-    SUCCESS = 0x00
-    GRANTED_QOS_1 = 0x01
-    GRANTED_QOS_2 = 0x02
-    DISCONNECT_WITH_WILL = 0x04
-    NO_MATCHING_SUBSCRIBERS = 0x10
-    NO_SUBSCRIPTION_EXISTED = 0x11
-    CONTINUE_AUTHENTICATION = 0x18
-    RE_AUTHENTICATE = 0x19
-    UNSPECIFIED_ERROR = 0x80
-    MALFORMED_PACKET = 0x81
-    PROTOCOL_ERROR = 0x82
-    IMPLEMENTATION_SPECIFIC_ERROR = 0x83
-    UNSUPPORTED_PROTOCOL_VERSION = 0x84
-    CLIENT_IDENTIFIER_NOT_VALID = 0x85
-    BAD_USER_NAME_OR_PASSWORD = 0x86
-    NOT_AUTHORIZED = 0x87
-    SERVER_UNAVAILABLE = 0x88
-    SERVER_BUSY = 0x89
-    BANNED = 0x8A
-    SERVER_SHUTTING_DOWN = 0x8B
-    BAD_AUTHENTICATION_METHOD = 0x8C
-    KEEP_ALIVE_TIMEOUT = 0x8D
-    SESSION_TAKEN_OVER = 0x8E
-    TOPIC_FILTER_INVALID = 0x8F
-    TOPIC_NAME_INVALID = 0x90
-    PACKET_IDENTIFIER_IN_USE = 0x91
-    PACKET_IDENTIFIER_NOT_FOUND = 0x92
-    RECEIVE_MAXIMUM_EXCEEDED = 0x93
-    TOPIC_ALIAS_INVALID = 0x94
-    PACKET_TOO_LARGE = 0x95
-    MESSAGE_RATE_TOO_HIGH = 0x96
-    QUOTA_EXCEEDED = 0x97
-    ADMINISTRATIVE_ACTION = 0x98
-    PAYLOAD_FORMAT_INVALID = 0x99
-    RETAIN_NOT_SUPPORTED = 0x9A
-    QOS_NOT_SUPPORTED = 0x9B
-    USE_ANOTHER_SERVER = 0x9C
-    SERVER_MOVED = 0x9D
-    SHARED_SUBSCRIPTIONS_NOT_SUPPORTED = 0x9E
-    CONNECTION_RATE_EXCEEDED = 0x9F
-    MAXIMUM_CONNECT_TIME = 0xA0
-    SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED = 0xA1
-    WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED = 0xA2
 
 
 Value = int | str | bytes | tuple[str, str]
@@ -176,7 +118,7 @@ def packet(first: int, body: bytes = b"") -> bytes:
 
 def encode_property(name: P, value: Value) -> bytes:
     """One property with its number in front."""
-    kind = _KIND[name]
+    kind = KIND[name]
     if kind == "pair":
         assert isinstance(value, tuple)
         raw = string(value[0]) + string(value[1])
@@ -232,7 +174,9 @@ class Connect:
         if self.password is not None:
             flags |= 0x40
             payload += string(self.password)
-        head = string("MQIsdp" if self.version == V31 else "MQTT") + bytes([self.version, flags]) + u16(self.keepalive_s)
+        head = (
+            string("MQIsdp" if self.version == V31 else "MQTT") + bytes([self.version, flags]) + u16(self.keepalive_s)
+        )
         if self.version == V5:
             head += self.properties.encode()
         return packet(0x10, head + payload)
@@ -291,7 +235,7 @@ class _Ack:
             body += bytes([self.reason])
             if self.properties:
                 body += self.properties.encode()
-        return packet(self.type << 4 | _FLAGS.get(self.type, 0), body)
+        return packet(self.type << 4 | FLAGS.get(self.type, 0), body)
 
 
 class PubAck(_Ack):
@@ -455,12 +399,22 @@ class Auth:
 
 
 Packet = (
-    Connect | ConnAck | Publish | PubAck | PubRec | PubRel | PubComp | Subscribe | SubAck | Unsubscribe | UnsubAck | PingReq | PingResp
-    | Disconnect | Auth
-)  # fmt: skip
-
-_FLAGS: Final = {PacketType.PUBREL: 2, PacketType.SUBSCRIBE: 2, PacketType.UNSUBSCRIBE: 2}
-
+    Connect
+    | ConnAck
+    | Publish
+    | PubAck
+    | PubRec
+    | PubRel
+    | PubComp
+    | Subscribe
+    | SubAck
+    | Unsubscribe
+    | UnsubAck
+    | PingReq
+    | PingResp
+    | Disconnect
+    | Auth
+)
 
 # --- decoding ---
 
@@ -492,7 +446,7 @@ def decode(data: bytes, version: int) -> Packet:
     except ValueError as error:
         raise Malformed("packet type 0") from error
     flags = first & 0x0F
-    if kind != PacketType.PUBLISH and flags != _FLAGS.get(kind, 0):
+    if kind != PacketType.PUBLISH and flags != FLAGS.get(kind, 0):
         raise Malformed(f"{kind.name} with flags {flags:04b}")
     reader = _Reader(body)
     result = _DECODERS[kind](reader, version, flags, data)
@@ -558,13 +512,15 @@ class _Reader:
         found = Properties()
         while inner.body:
             number = inner.varint()
-            if number not in _KIND or place not in _PLACES[P(number)]:
+            if number not in KIND or place not in PLACES[P(number)]:
                 raise Malformed(f"property {number:#04x} in {place}")
             name = P(number)
-            if found.values(name) and not (name == P.USER_PROPERTY or (name == P.SUBSCRIPTION_IDENTIFIER and place == "PUBLISH")):
+            if found.values(name) and not (
+                name == P.USER_PROPERTY or (name == P.SUBSCRIPTION_IDENTIFIER and place == "PUBLISH")
+            ):
                 raise Malformed(f"{name.name} twice")
-            value = inner.property_value(_KIND[name])
-            low, high = _RANGE.get(name, (None, None))
+            value = inner.property_value(KIND[name])
+            low, high = RANGE.get(name, (None, None))
             if isinstance(value, int) and ((low is not None and value < low) or (high is not None and value > high)):
                 raise Malformed(f"{name.name} {value}")
             found.append((name, value))
@@ -584,12 +540,12 @@ class _Reader:
 
     def reason(self, kind: PacketType) -> int:
         reason = self.number(1)
-        if reason not in _REASONS[kind]:
+        if reason not in REASONS[kind]:
             raise Malformed(f"reason code {reason:#04x} in {kind.name}")
         return reason
 
     def reasons(self, kind: PacketType, version: int) -> tuple[int, ...]:
-        allowed = _REASONS[kind] if version == V5 else {0, 1, 2, 0x80}
+        allowed = REASONS[kind] if version == V5 else {0, 1, 2, 0x80}
         if version == V31:
             allowed = {0, 1, 2}
         reasons = tuple(self.rest())
@@ -603,7 +559,12 @@ def _connect(reader: _Reader, _version: int, _flags: int, raw: bytes) -> Packet:
     version, flags, keepalive_s = reader.number(1), reader.number(1), reader.number(2)
     if (name, version) not in (("MQIsdp", V31), ("MQTT", V311), ("MQTT", V5)):
         raise Malformed(f"protocol {name} {version}")
-    if flags & 1 or (flags >> 3 & 3) == 3 or (not flags & 4 and flags & 0x38) or (version != V5 and flags & 0xC0 == 0x40):
+    if (
+        flags & 1
+        or (flags >> 3 & 3) == 3
+        or (not flags & 4 and flags & 0x38)
+        or (version != V5 and flags & 0xC0 == 0x40)
+    ):
         raise Malformed(f"connect flags {flags:08b}")
     found = reader.properties("CONNECT", version)
     client_id = reader.string()
@@ -716,69 +677,4 @@ _DECODERS: Final[dict[PacketType, _Decoder]] = {
     PacketType.PINGRESP: lambda _reader, _version, _flags, raw: PingResp(raw),
     PacketType.DISCONNECT: _disconnect,
     PacketType.AUTH: _auth,
-}
-
-# property → kind (a digit is a number of bytes), and the packets that may hold it; section 2.2.2.2
-_MESSAGE = ("PUBLISH", "WILL")
-_ACKS = ("CONNACK", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP", "SUBACK", "UNSUBACK", "DISCONNECT", "AUTH")
-_TABLE: Final[dict[P, tuple[str, tuple[str, ...]]]] = {
-    P.PAYLOAD_FORMAT_INDICATOR: ("1", _MESSAGE),
-    P.MESSAGE_EXPIRY_INTERVAL: ("4", _MESSAGE),
-    P.CONTENT_TYPE: ("string", _MESSAGE),
-    P.RESPONSE_TOPIC: ("string", _MESSAGE),
-    P.CORRELATION_DATA: ("binary", _MESSAGE),
-    P.SUBSCRIPTION_IDENTIFIER: ("varint", ("PUBLISH", "SUBSCRIBE")),
-    P.SESSION_EXPIRY_INTERVAL: ("4", ("CONNECT", "CONNACK", "DISCONNECT")),
-    P.ASSIGNED_CLIENT_IDENTIFIER: ("string", ("CONNACK",)),
-    P.SERVER_KEEP_ALIVE: ("2", ("CONNACK",)),
-    P.AUTHENTICATION_METHOD: ("string", ("CONNECT", "CONNACK", "AUTH")),
-    P.AUTHENTICATION_DATA: ("binary", ("CONNECT", "CONNACK", "AUTH")),
-    P.REQUEST_PROBLEM_INFORMATION: ("1", ("CONNECT",)),
-    P.WILL_DELAY_INTERVAL: ("4", ("WILL",)),
-    P.REQUEST_RESPONSE_INFORMATION: ("1", ("CONNECT",)),
-    P.RESPONSE_INFORMATION: ("string", ("CONNACK",)),
-    P.SERVER_REFERENCE: ("string", ("CONNACK", "DISCONNECT")),
-    P.REASON_STRING: ("string", _ACKS),
-    P.RECEIVE_MAXIMUM: ("2", ("CONNECT", "CONNACK")),
-    P.TOPIC_ALIAS_MAXIMUM: ("2", ("CONNECT", "CONNACK")),
-    P.TOPIC_ALIAS: ("2", ("PUBLISH",)),
-    P.MAXIMUM_QOS: ("1", ("CONNACK",)),
-    P.RETAIN_AVAILABLE: ("1", ("CONNACK",)),
-    P.USER_PROPERTY: ("pair", ("CONNECT", "SUBSCRIBE", "UNSUBSCRIBE", *_MESSAGE, *_ACKS)),
-    P.MAXIMUM_PACKET_SIZE: ("4", ("CONNECT", "CONNACK")),
-    P.WILDCARD_SUBSCRIPTION_AVAILABLE: ("1", ("CONNACK",)),
-    P.SUBSCRIPTION_IDENTIFIER_AVAILABLE: ("1", ("CONNACK",)),
-    P.SHARED_SUBSCRIPTION_AVAILABLE: ("1", ("CONNACK",)),
-}
-_KIND: Final = {name: kind for name, (kind, _) in _TABLE.items()}
-_PLACES: Final = {name: places for name, (_, places) in _TABLE.items()}
-
-_BOOLEAN = (0, 1)
-_RANGE: Final[dict[P, tuple[int, int | None]]] = {
-    P.PAYLOAD_FORMAT_INDICATOR: _BOOLEAN,
-    P.REQUEST_PROBLEM_INFORMATION: _BOOLEAN,
-    P.REQUEST_RESPONSE_INFORMATION: _BOOLEAN,
-    P.MAXIMUM_QOS: _BOOLEAN,
-    P.RETAIN_AVAILABLE: _BOOLEAN,
-    P.WILDCARD_SUBSCRIPTION_AVAILABLE: _BOOLEAN,
-    P.SUBSCRIPTION_IDENTIFIER_AVAILABLE: _BOOLEAN,
-    P.SHARED_SUBSCRIPTION_AVAILABLE: _BOOLEAN,
-    P.SUBSCRIPTION_IDENTIFIER: (1, None),
-    P.RECEIVE_MAXIMUM: (1, None),
-    P.MAXIMUM_PACKET_SIZE: (1, None),
-    P.TOPIC_ALIAS: (1, None),
-}
-
-_RECEIPT = {0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99}
-_RELEASE = {0x00, 0x92}
-_REASONS: Final[dict[PacketType, set[int]]] = {
-    PacketType.CONNACK: {0x00, *range(0x80, 0x8B), 0x8C, 0x90, 0x95, 0x97, 0x99, *range(0x9A, 0x9E), 0x9F},
-    PacketType.PUBACK: _RECEIPT,
-    PacketType.PUBREC: _RECEIPT,
-    PacketType.PUBREL: _RELEASE,
-    PacketType.PUBCOMP: _RELEASE,
-    PacketType.SUBACK: {0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2},
-    PacketType.UNSUBACK: {0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91},
-    PacketType.DISCONNECT: {0x00, 0x04, *range(0x80, 0x84), 0x87, 0x89, 0x8B, *range(0x8D, 0x91), *range(0x93, 0xA3)},
-    PacketType.AUTH: {0x00, 0x18, 0x19},
 }

@@ -102,9 +102,13 @@ class WebSocket:
     def _upgrade(self, endpoint: Endpoint, subprotocol: str | None) -> tuple[int, dict[str, str]]:
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [
-            f"GET {endpoint.path} HTTP/1.1", f"Host: {endpoint.address}", "Upgrade: websocket", "Connection: Upgrade",
-            f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13",
-        ]  # fmt: skip
+            f"GET {endpoint.path} HTTP/1.1",
+            f"Host: {endpoint.address}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Key: {key}",
+            "Sec-WebSocket-Version: 13",
+        ]
         if subprotocol is not None:
             lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
         self.stream.sendall("\r\n".join([*lines, "", ""]).encode())
@@ -118,7 +122,9 @@ class WebSocket:
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
         status = int(first.split(" ", 2)[1])
         if status == 101:
-            accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
+            accept = base64.b64encode(
+                hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+            ).decode()
             assert headers.get("sec-websocket-accept") == accept
             assert "sec-websocket-extensions" not in headers
         return status, headers
@@ -213,8 +219,14 @@ class Peer:
     """One raw connection. `version` is 3 (MQTT 3.1), 4 (3.1.1) or 5."""
 
     def __init__(
-        self, endpoint: Endpoint, version: int = V5, *, split: int = 0, subprotocol: str | None = "mqtt", context: ssl.SSLContext | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        endpoint: Endpoint,
+        version: int = V5,
+        *,
+        split: int = 0,
+        subprotocol: str | None = "mqtt",
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.version = version
         self.client_id = ""
@@ -321,9 +333,16 @@ class Peer:
     # --- what clients do ---
 
     def connect(
-        self, client_id: str = "", *, clean: bool = True, keepalive_s: int = 0, will: mqtt.Will | None = None, username: str | None = None,
-        password: bytes | None = None, props: Pairs | None = None,
-    ) -> mqtt.ConnAck:  # fmt: skip
+        self,
+        client_id: str = "",
+        *,
+        clean: bool = True,
+        keepalive_s: int = 0,
+        will: mqtt.Will | None = None,
+        username: str | None = None,
+        password: bytes | None = None,
+        props: Pairs | None = None,
+    ) -> mqtt.ConnAck:
         """Sends CONNECT and returns the CONNACK, whatever it says."""
         found = properties(props)
         self.client_id = client_id
@@ -341,7 +360,10 @@ class Peer:
 
     def subscribe(self, *filters: Filter, qos: int = 0, packet_id: int = 0, props: Pairs | None = None) -> mqtt.SubAck:
         """Sends SUBSCRIBE and returns the SUBACK, which must be the next packet."""
-        wanted = tuple((f, Options(qos)) if isinstance(f, str) else (f[0], f[1] if isinstance(f[1], Options) else Options(f[1])) for f in filters)
+        wanted = tuple(
+            (f, Options(qos)) if isinstance(f, str) else (f[0], f[1] if isinstance(f[1], Options) else Options(f[1]))
+            for f in filters
+        )
         packet_id = packet_id or self.next_id()
         self.send(mqtt.Subscribe(packet_id, wanted, properties(props)))
         answer = self.expect(mqtt.SubAck)
@@ -357,16 +379,31 @@ class Peer:
         return answer
 
     def send_publish(
-        self, topic: str, payload: bytes = b"", qos: int = 0, *, retain: bool = False, dup: bool = False, packet_id: int = 0, props: Pairs | None = None,
-    ) -> int:  # fmt: skip
+        self,
+        topic: str,
+        payload: bytes = b"",
+        qos: int = 0,
+        *,
+        retain: bool = False,
+        dup: bool = False,
+        packet_id: int = 0,
+        props: Pairs | None = None,
+    ) -> int:
         """Sends PUBLISH only; returns its packet id."""
         packet_id = (packet_id or self.next_id()) if qos else 0
         self.send(mqtt.Publish(topic, payload, qos, retain, dup, packet_id, properties(props)))
         return packet_id
 
     def publish(
-        self, topic: str, payload: bytes = b"", qos: int = 1, *, retain: bool = False, packet_id: int = 0, props: Pairs | None = None,
-    ) -> int:  # fmt: skip
+        self,
+        topic: str,
+        payload: bytes = b"",
+        qos: int = 1,
+        *,
+        retain: bool = False,
+        packet_id: int = 0,
+        props: Pairs | None = None,
+    ) -> int:
         """Sends PUBLISH and completes its flow; returns the reason code of PUBACK or PUBREC. QoS 0: a ping proves that it arrived."""
         packet_id = self.send_publish(topic, payload, qos, retain=retain, packet_id=packet_id, props=props)
         if qos == 0:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import mqtt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import mqtt
-from mqtt import V5, V31, V311, Connect, Malformed, Options, P, Publish, SubAck, Subscribe, Will, decode, properties, varint
+from mqtt import (
+    V5,
+    V31,
+    V311,
+    Connect,
+    Malformed,
+    Options,
+    P,
+    Publish,
+    SubAck,
+    Subscribe,
+    Will,
+    decode,
+    properties,
+    varint,
+)
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 topics = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0+#"), min_size=1, max_size=20)
@@ -17,23 +31,54 @@ message_properties = st.builds(
     lambda expiry, data, pairs: properties(
         [(P.MESSAGE_EXPIRY_INTERVAL, expiry), (P.CORRELATION_DATA, data), *((P.USER_PROPERTY, pair) for pair in pairs)]
     ),
-    st.integers(0, 0xFFFF_FFFF), st.binary(max_size=20), st.lists(st.tuples(texts, texts), max_size=3),
-)  # fmt: skip
+    st.integers(0, 0xFFFF_FFFF),
+    st.binary(max_size=20),
+    st.lists(st.tuples(texts, texts), max_size=3),
+)
 wills = st.builds(Will, topics, st.binary(max_size=20), st.integers(0, 2), st.booleans(), message_properties)
 packets = st.one_of(
-    st.builds(Connect, texts, st.just(V5), st.booleans(), st.integers(0, 65_535), wills | st.none(), texts | st.none(), st.binary(max_size=9) | st.none()),
-    st.builds(lambda topic, payload, props: Publish(topic, payload, properties=props), topics, st.binary(max_size=300), message_properties),
-    st.builds(lambda topic, qos, dup, i: Publish(topic, b"x", qos, dup=dup, packet_id=i), topics, st.integers(1, 2), st.booleans(), ids),
+    st.builds(
+        Connect,
+        texts,
+        st.just(V5),
+        st.booleans(),
+        st.integers(0, 65_535),
+        wills | st.none(),
+        texts | st.none(),
+        st.binary(max_size=9) | st.none(),
+    ),
+    st.builds(
+        lambda topic, payload, props: Publish(topic, payload, properties=props),
+        topics,
+        st.binary(max_size=300),
+        message_properties,
+    ),
+    st.builds(
+        lambda topic, qos, dup, i: Publish(topic, b"x", qos, dup=dup, packet_id=i),
+        topics,
+        st.integers(1, 2),
+        st.booleans(),
+        ids,
+    ),
     st.builds(mqtt.PubAck, ids, st.sampled_from([0, 0x10, 0x87]), reason_strings),
     st.builds(mqtt.PubRel, ids, st.sampled_from([0, 0x92])),
     st.builds(
-        lambda i, filters: Subscribe(i, tuple(filters)), ids,
-        st.lists(st.tuples(topics, st.builds(Options, st.integers(0, 2), st.booleans(), st.booleans(), st.integers(0, 2))), min_size=1, max_size=4),
+        lambda i, filters: Subscribe(i, tuple(filters)),
+        ids,
+        st.lists(
+            st.tuples(topics, st.builds(Options, st.integers(0, 2), st.booleans(), st.booleans(), st.integers(0, 2))),
+            min_size=1,
+            max_size=4,
+        ),
     ),
-    st.builds(lambda i, reasons: SubAck(i, tuple(reasons)), ids, st.lists(st.sampled_from([0, 1, 2, 0x80, 0x8F]), min_size=1, max_size=4)),
+    st.builds(
+        lambda i, reasons: SubAck(i, tuple(reasons)),
+        ids,
+        st.lists(st.sampled_from([0, 1, 2, 0x80, 0x8F]), min_size=1, max_size=4),
+    ),
     st.builds(mqtt.Disconnect, st.sampled_from([0, 4, 0x81]), reason_strings),
     st.just(mqtt.PingReq()),
-)  # fmt: skip
+)
 
 
 @given(packets)
@@ -67,10 +112,24 @@ def test_known_bytes(packet: mqtt.Packet, version: int, expected: str) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        "c0 01 00", "c1 00", "00 00", "30 80 00", "36 05 00 01 61 00 01", "38 04 00 01 61 00", "32 06 00 01 61 00 00 00", "20 03 02 00 00", "20 03 01 80 00",
-        "40 03 00 01 11", "90 03 00 01 00", "90 04 00 01 00 03", "20 06 00 00 03 21 00 00", "30 06 00 01 61 02 11 00", "30 05 00 02 61 00 00", "30 04 00 01 2b 00",
+        "c0 01 00",
+        "c1 00",
+        "00 00",
+        "30 80 00",
+        "36 05 00 01 61 00 01",
+        "38 04 00 01 61 00",
+        "32 06 00 01 61 00 00 00",
+        "20 03 02 00 00",
+        "20 03 01 80 00",
+        "40 03 00 01 11",
+        "90 03 00 01 00",
+        "90 04 00 01 00 03",
+        "20 06 00 00 03 21 00 00",
+        "30 06 00 01 61 02 11 00",
+        "30 05 00 02 61 00 00",
+        "30 04 00 01 2b 00",
     ],
-)  # fmt: skip
+)
 def test_what_the_standard_forbids_is_refused(raw: str) -> None:
     with pytest.raises(Malformed):
         decode(bytes.fromhex(raw), V5)

@@ -18,7 +18,7 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from conformance import statements_v5, statements_v311  # noqa: E402
+from conformance import statements_v5, statements_v311
 
 TARGET = ROOT / "docs" / "conformance.md"
 STANDARDS = {5: ("MQTT 5.0", statements_v5), 4: ("MQTT 3.1.1", statements_v311)}
@@ -41,17 +41,36 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         if source is None:
             source = Path(place) / "results.json"
-            command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "tests/conformance", "tests/clients", f"--conformance-report={source}"]
-            subprocess.run([part for part in command if not part.startswith("tests/") or (ROOT / part).exists()], cwd=ROOT, check=False)
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-n",
+                "auto",
+                "tests/conformance",
+                "tests/clients",
+                f"--conformance-report={source}",
+            ]
+            subprocess.run(
+                [part for part in command if not part.startswith("tests/") or (ROOT / part).exists()],
+                cwd=ROOT,
+                check=False,
+            )
         results: Results = json.loads(source.read_text())
     TARGET.write_text(render(results))
     failed = [test for tests in results.values() for test, passed in tests.items() if not passed]
-    return 1 if failed or any(missing(standard, results, version) for version, (_, standard) in STANDARDS.items()) else 0
+    return (
+        1 if failed or any(missing(standard, results, version) for version, (_, standard) in STANDARDS.items()) else 0
+    )
 
 
 def render(results: Results) -> str:
     """The whole page."""
-    return "\n".join([HEAD, *summary(results), *(line for version in STANDARDS for line in table(version, results))]) + "\n"
+    return (
+        "\n".join([HEAD, *summary(results), *(line for version in STANDARDS for line in table(version, results))])
+        + "\n"
+    )
 
 
 def summary(results: Results) -> Iterator[str]:
@@ -104,7 +123,11 @@ def missing_of_clients(standard: ModuleType, results: Results, version: int) -> 
 
 def missing(standard: ModuleType, results: Results, version: int) -> list[str]:
     """Statements without a test and without a reason."""
-    return [number for number in standard.STATEMENTS if f"{version} {number}" not in results and number not in clients_only(standard)]
+    return [
+        number
+        for number in standard.STATEMENTS
+        if f"{version} {number}" not in results and number not in clients_only(standard)
+    ]
 
 
 if __name__ == "__main__":

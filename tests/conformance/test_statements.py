@@ -17,8 +17,13 @@ STANDARDS = {5: statements_v5, 4: statements_v311}
 def marks(path: Path) -> Iterator[tuple[int, str]]:
     """Version and number of each `statement(...)` in a file."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and (getattr(node.func, "id", None) or getattr(node.func, "attr", None)) == "statement":
-            version = next((ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg == "version"), 5)
+        if (
+            isinstance(node, ast.Call)
+            and (getattr(node.func, "id", None) or getattr(node.func, "attr", None)) == "statement"
+        ):
+            version = next(
+                (ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg == "version"), 5
+            )
             for argument in node.args:
                 if isinstance(argument, ast.Constant):
                     yield (4 if version in (3, 4, 311) else 5), str(argument.value)
@@ -30,7 +35,9 @@ CARRIED = {mark for path in TESTS.rglob("test_*.py") for mark in marks(path)}
 @pytest.mark.parametrize("version", STANDARDS)
 def test_every_statement_has_a_test_or_a_reason(version: int) -> None:
     reasons = getattr(STANDARDS[version], "CLIENT", {})
-    assert [number for number in STANDARDS[version].STATEMENTS if (version, number) not in CARRIED and number not in reasons] == []
+    assert [
+        number for number in STANDARDS[version].STATEMENTS if (version, number) not in CARRIED and number not in reasons
+    ] == []
 
 
 @pytest.mark.parametrize("version", STANDARDS)

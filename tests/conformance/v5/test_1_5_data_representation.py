@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import P, Properties, Publish, R, packet, properties, string, u16, varint
 from peer import Peer, PeerFactory
 
@@ -135,7 +134,9 @@ def test_subscription_identifier_comes_back_in_the_fewest_bytes(connected: Calla
 
 @statement("MQTT-1.5.7-1")
 @pytest.mark.parametrize("pair", [(b"\xff", b"v"), (b"k", b"\xff"), (b"k\x00", b"v"), (b"k", b"\xed\xa0\x80")])
-def test_user_property_with_an_ill_formed_part_is_malformed(connected: Callable[..., Peer], pair: tuple[bytes, bytes]) -> None:
+def test_user_property_with_an_ill_formed_part_is_malformed(
+    connected: Callable[..., Peer], pair: tuple[bytes, bytes]
+) -> None:
     client = connected()
     user_property = b"\x26" + string(pair[0]) + string(pair[1])
     client.send(packet(0x30, string("a") + varint(len(user_property)) + user_property))

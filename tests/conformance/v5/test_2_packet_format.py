@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import P, PubAck, Publish, PubRec, PubRel, R, encode_property, packet, properties, string, u16, varint
 from peer import Peer, PeerFactory
 
@@ -25,7 +24,9 @@ statement = pytest.mark.statement
         pytest.param(15, b"\x19\x00", id="AUTH"),
     ],
 )
-def test_reserved_flags_that_are_set_are_malformed(connected: Callable[..., Peer], kind: int, body: bytes, flags: int) -> None:
+def test_reserved_flags_that_are_set_are_malformed(
+    connected: Callable[..., Peer], kind: int, body: bytes, flags: int
+) -> None:
     client = connected()
     client.send(packet(kind << 4 | flags, body))
     client.expect_disconnect(R.MALFORMED_PACKET)
@@ -125,7 +126,9 @@ def test_puback_has_the_packet_id_of_its_publish(connected: Callable[..., Peer],
 
 @statement("MQTT-2.2.1-5", "MQTT-4.3.3-8", "MQTT-4.3.3-11")
 @pytest.mark.parametrize("packet_id", [1, 0x1234, 0xFFFF])
-def test_pubrec_and_pubcomp_have_the_packet_id_of_their_publish(connected: Callable[..., Peer], unique: str, packet_id: int) -> None:
+def test_pubrec_and_pubcomp_have_the_packet_id_of_their_publish(
+    connected: Callable[..., Peer], unique: str, packet_id: int
+) -> None:
     client, subscriber = connected("a"), connected("s")
     subscriber.subscribe(unique)
     client.send_publish(unique, b"", 2, packet_id=packet_id)
@@ -154,7 +157,9 @@ def test_suback_has_the_packet_id_of_its_subscribe(connected: Callable[..., Peer
 
 @statement("MQTT-2.2.1-6", "MQTT-2.2.2-1", "MQTT-3.10.4-5")
 @pytest.mark.parametrize("packet_id", [1, 0x1234, 0xFFFF])
-def test_unsuback_has_the_packet_id_of_its_unsubscribe(connected: Callable[..., Peer], unique: str, packet_id: int) -> None:
+def test_unsuback_has_the_packet_id_of_its_unsubscribe(
+    connected: Callable[..., Peer], unique: str, packet_id: int
+) -> None:
     client = connected()
     client.subscribe(unique)
     client.send(packet(0xA2, u16(packet_id) + b"\x00" + string(unique)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import Options, P, Publish, R, packet, string, u16
 from peer import Peer
 
@@ -86,7 +85,9 @@ def test_nothing_is_added_for_the_client_after_unsubscribe(connected: Callable[.
 
 @statement("MQTT-3.10.4-3")
 @pytest.mark.parametrize("qos", [1, 2])
-def test_delivery_that_was_begun_is_completed_after_unsubscribe(connected: Callable[..., Peer], unique: str, qos: int) -> None:
+def test_delivery_that_was_begun_is_completed_after_unsubscribe(
+    connected: Callable[..., Peer], unique: str, qos: int
+) -> None:
     client = connected(props={P.SESSION_EXPIRY_INTERVAL: 100})
     client.subscribe(unique, qos=qos)
     connected("p").publish(unique, b"x", qos=qos)
@@ -125,7 +126,10 @@ def test_unsuback_fits_a_small_packet_size(connected: Callable[..., Peer], uniqu
 def test_shared_subscription_is_deleted_by_its_whole_filter(connected: Callable[..., Peer], unique: str) -> None:
     client = connected()
     client.subscribe(f"$share/g/{unique}", unique)
-    assert client.unsubscribe(f"$share/other/{unique}", f"$share/g/{unique}").reasons == (R.NO_SUBSCRIPTION_EXISTED, R.SUCCESS)
+    assert client.unsubscribe(f"$share/other/{unique}", f"$share/g/{unique}").reasons == (
+        R.NO_SUBSCRIPTION_EXISTED,
+        R.SUCCESS,
+    )
     client.send_publish(unique, b"x")
     assert client.receive().payload == b"x"
     client.expect_nothing()

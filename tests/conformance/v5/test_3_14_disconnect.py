@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import Disconnect, P, PubRel, R, packet, properties
-from nanomq.testing import Clock, RunningBroker
 from peer import Peer, PeerFactory
+
+from nanomq.testing import Clock, RunningBroker
 
 statement = pytest.mark.statement
 
@@ -38,9 +38,13 @@ def test_disconnect_with_the_reason_code_of_another_packet_closes(connected: Cal
 
 @statement("MQTT-3.14.2-1")
 @pytest.mark.parametrize(
-    "reason", [0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99], ids=lambda reason: f"{reason:#04x}"
-)  # fmt: skip
-def test_disconnect_with_any_reason_code_of_a_client_is_not_answered(connected: Callable[..., Peer], reason: int) -> None:
+    "reason",
+    [0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99],
+    ids=lambda reason: f"{reason:#04x}",
+)
+def test_disconnect_with_any_reason_code_of_a_client_is_not_answered(
+    connected: Callable[..., Peer], reason: int
+) -> None:
     client = connected()
     client.send(packet(0xE0, bytes([reason])))
     client.expect_closed()
@@ -97,27 +101,33 @@ def test_shutdown_of_the_broker_is_told_by_disconnect(broker: RunningBroker, con
 @statement("MQTT-4.1.0-2", "MQTT-3.1.2-23")
 def test_session_expiry_of_disconnect_replaces_that_of_connect(
     connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock
-) -> None:  # fmt: skip
+) -> None:
     connected("a", props={P.SESSION_EXPIRY_INTERVAL: 10}).disconnect(props={P.SESSION_EXPIRY_INTERVAL: 100})
     clock.advance(seconds=99.5)
     assert peer().connect(unique + "a", clean=False).session_present is True
 
 
 @statement("MQTT-4.1.0-2")
-def test_session_expiry_of_disconnect_is_exact(connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock) -> None:
+def test_session_expiry_of_disconnect_is_exact(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock
+) -> None:
     connected("a", props={P.SESSION_EXPIRY_INTERVAL: 1000}).disconnect(props={P.SESSION_EXPIRY_INTERVAL: 10})
     clock.advance(seconds=10.3)
     assert peer().connect(unique + "a", clean=False).session_present is False
 
 
 @statement("MQTT-4.1.0-2")
-def test_session_expiry_0_at_disconnect_ends_the_session(connected: Callable[..., Peer], peer: PeerFactory, unique: str) -> None:
+def test_session_expiry_0_at_disconnect_ends_the_session(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str
+) -> None:
     connected("a", props={P.SESSION_EXPIRY_INTERVAL: 1000}).disconnect(props={P.SESSION_EXPIRY_INTERVAL: 0})
     assert peer().connect(unique + "a", clean=False).session_present is False
 
 
 @statement("MQTT-3.14.4-3", "MQTT-4.13.1-1")
-def test_session_expiry_at_disconnect_without_one_at_connect_is_a_protocol_error(connected: Callable[..., Peer]) -> None:
+def test_session_expiry_at_disconnect_without_one_at_connect_is_a_protocol_error(
+    connected: Callable[..., Peer],
+) -> None:
     client = connected()
     client.send(Disconnect(properties=properties({P.SESSION_EXPIRY_INTERVAL: 10})))
     client.expect_disconnect(R.PROTOCOL_ERROR)

@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import Auth, ConnAck, Connect, P, Properties, Publish, R, packet, properties, string
 from peer import Peer, PeerFactory
 
 statement = pytest.mark.statement
 METHOD = "SCRAM-SHA-256"
-with_users = pytest.mark.broker(config={"auth": {"allow_anonymous": False, "password": {"user": "pencil", "other": "secret"}}})
+with_users = pytest.mark.broker(
+    config={"auth": {"allow_anonymous": False, "password": {"user": "pencil", "other": "secret"}}}
+)
 
 
 class Scram:
@@ -39,7 +40,7 @@ class Scram:
         salted = hashlib.pbkdf2_hmac("sha256", self.password, base64.b64decode(fields["s"]), int(fields["i"]))
         client_key = hmac.digest(salted, b"Client Key", "sha256")
         without_proof = f"c=biws,r={fields['r']}"
-        auth_message = ",".join([self.bare, challenge.decode(), without_proof]).encode()
+        auth_message = f"{self.bare},{challenge.decode()},{without_proof}".encode()
         mask = hmac.digest(hashlib.sha256(client_key).digest(), auth_message, "sha256")
         proof = bytes(a ^ b for a, b in zip(client_key, mask, strict=True))
         self.signature = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), auth_message, "sha256")
@@ -93,7 +94,10 @@ def test_right_proof_is_accepted(peer: PeerFactory) -> None:
 @with_users
 def test_challenge_carries_0x18_and_the_method(peer: PeerFactory) -> None:
     challenge = begin(peer(), "a", Scram())
-    assert (challenge.reason, challenge.properties.value(P.AUTHENTICATION_METHOD)) == (R.CONTINUE_AUTHENTICATION, METHOD)
+    assert (challenge.reason, challenge.properties.value(P.AUTHENTICATION_METHOD)) == (
+        R.CONTINUE_AUTHENTICATION,
+        METHOD,
+    )
 
 
 @statement("MQTT-4.12.0-4", "MQTT-3.2.2-7")
@@ -221,7 +225,9 @@ def test_re_authentication_with_another_method_closes(peer: PeerFactory) -> None
 
 @statement("MQTT-4.12.1-2")
 @with_users
-@pytest.mark.parametrize(("username", "password"), [("user", "wrong"), ("other", "secret")], ids=["wrong password", "another user"])
+@pytest.mark.parametrize(
+    ("username", "password"), [("user", "wrong"), ("other", "secret")], ids=["wrong password", "another user"]
+)
 def test_failed_re_authentication_closes(peer: PeerFactory, username: str, password: str) -> None:
     client = peer()
     authenticated(client, "a")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import ConnAck, Connect, P, Publish, R, packet, properties, string, u16
-from nanomq.testing import RunningBroker
 from peer import Peer, PeerFactory
+
+from nanomq.testing import RunningBroker
 
 statement = pytest.mark.statement
 
@@ -81,7 +81,9 @@ def test_clean_start_discards_the_session(connected: Callable[..., Peer], peer: 
 
 
 @statement("MQTT-3.1.2-5", "MQTT-3.2.2-3", "MQTT-3.1.3-2")
-def test_session_is_resumed_with_its_subscriptions(connected: Callable[..., Peer], peer: PeerFactory, unique: str) -> None:
+def test_session_is_resumed_with_its_subscriptions(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str
+) -> None:
     old = connected("a", props={P.SESSION_EXPIRY_INTERVAL: 100})
     old.subscribe(unique, qos=1)
     old.disconnect()
@@ -101,13 +103,17 @@ def test_connect_without_clean_start_makes_a_session(peer: PeerFactory, unique: 
 
 
 @statement("MQTT-3.1.2-6")
-def test_session_of_another_client_id_is_not_resumed(connected: Callable[..., Peer], peer: PeerFactory, unique: str) -> None:
+def test_session_of_another_client_id_is_not_resumed(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str
+) -> None:
     connected("a", props={P.SESSION_EXPIRY_INTERVAL: 100}).disconnect()
     assert peer().connect(unique + "b", clean=False).session_present is False
 
 
 @statement("MQTT-3.1.3-2")
-def test_session_ends_with_the_connection_without_session_expiry(connected: Callable[..., Peer], peer: PeerFactory, unique: str) -> None:
+def test_session_ends_with_the_connection_without_session_expiry(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str
+) -> None:
     connected("a").disconnect()
     assert peer().connect(unique + "a", clean=False).session_present is False
 
@@ -230,8 +236,9 @@ def test_ill_formed_username_is_malformed(peer: PeerFactory) -> None:
 @statement("MQTT-3.1.4-2", "MQTT-3.2.2-7")
 @pytest.mark.broker(config={"auth": {"allow_anonymous": False, "password": {"user": "secret"}}})
 @pytest.mark.parametrize(
-    ("username", "password"), [("user", b"wrong"), ("nobody", b"secret"), (None, None), ("user", None), (None, b"secret")]
-)  # fmt: skip
+    ("username", "password"),
+    [("user", b"wrong"), ("nobody", b"secret"), (None, None), ("user", None), (None, b"secret")],
+)
 def test_wrong_credentials_are_refused(peer: PeerFactory, username: str | None, password: bytes | None) -> None:
     client = peer()
     client.send(Connect("a", username=username, password=password))
@@ -284,7 +291,7 @@ def test_accepted_connect_is_answered_first(peer: PeerFactory, unique: str) -> N
 @statement("MQTT-3.1.4-6")
 def test_packets_behind_a_refused_connect_are_not_processed(
     connected: Callable[..., Peer], peer: PeerFactory, unique: str
-) -> None:  # fmt: skip
+) -> None:
     subscriber = connected("s")
     subscriber.subscribe(unique)
     refused = peer()
@@ -326,7 +333,9 @@ def test_client_ids_differ_by_case(connected: Callable[..., Peer]) -> None:
 
 
 @statement("MQTT-3.1.2-5", "MQTT-3.1.3-2")
-def test_session_of_3_1_1_that_is_resumed_in_5_ends_with_the_connection(connected: Callable[..., Peer], peer: PeerFactory, unique: str) -> None:
+def test_session_of_3_1_1_that_is_resumed_in_5_ends_with_the_connection(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str
+) -> None:
     connected("a", version=4, clean=False).disconnect()
     resumed = peer()
     assert resumed.connect(unique + "a", clean=False).session_present is True

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import Connect, P, Publish, R, Will, encode_property, packet, properties, string, u16, varint
-from nanomq.testing import Clock
 from peer import Peer, PeerFactory
+
+from nanomq.testing import Clock
 
 statement = pytest.mark.statement
 
@@ -31,7 +31,9 @@ def test_client_is_not_closed_before_one_and_a_half_keepalives(peer: PeerFactory
 
 @statement("MQTT-3.1.2-22")
 @pytest.mark.parametrize("act", [Peer.ping, lambda client: client.publish("a"), lambda client: client.subscribe("a")])
-def test_every_packet_begins_the_keepalive_anew(peer: PeerFactory, unique: str, clock: Clock, act: Callable[[Peer], object]) -> None:
+def test_every_packet_begins_the_keepalive_anew(
+    peer: PeerFactory, unique: str, clock: Clock, act: Callable[[Peer], object]
+) -> None:
     client = peer()
     client.connect(unique, keepalive_s=60)
     clock.advance(seconds=80)
@@ -41,7 +43,9 @@ def test_every_packet_begins_the_keepalive_anew(peer: PeerFactory, unique: str, 
 
 
 @statement("MQTT-3.1.2-22")
-def test_packets_to_the_client_do_not_count(connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock) -> None:
+def test_packets_to_the_client_do_not_count(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock
+) -> None:
     silent, publisher = peer(), connected("p")
     silent.connect(unique, keepalive_s=60)
     silent.subscribe(unique)
@@ -74,28 +78,36 @@ def test_keepalive_multiplier_is_exact(peer: PeerFactory, clock: Clock, seconds:
 
 
 @statement("MQTT-3.1.2-23", "MQTT-4.1.0-2")
-def test_session_is_kept_for_its_expiry_interval(connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock) -> None:
+def test_session_is_kept_for_its_expiry_interval(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock
+) -> None:
     connected("a", props={P.SESSION_EXPIRY_INTERVAL: 100}).disconnect()
     clock.advance(seconds=99.5)
     assert peer().connect(unique + "a", clean=False).session_present is True
 
 
 @statement("MQTT-3.1.2-23", "MQTT-4.1.0-2")
-def test_session_is_gone_after_its_expiry_interval(connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock) -> None:
+def test_session_is_gone_after_its_expiry_interval(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock
+) -> None:
     connected("a", props={P.SESSION_EXPIRY_INTERVAL: 100}).disconnect()
     clock.advance(seconds=100.3)
     assert peer().connect(unique + "a", clean=False).session_present is False
 
 
 @statement("MQTT-3.1.2-23")
-def test_largest_session_expiry_interval_never_ends(connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock) -> None:
+def test_largest_session_expiry_interval_never_ends(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock
+) -> None:
     connected("a", props={P.SESSION_EXPIRY_INTERVAL: 0xFFFF_FFFF}).disconnect()
     clock.advance(hours=24 * 365 * 137)
     assert peer().connect(unique + "a", clean=False).session_present is True
 
 
 @statement("MQTT-3.1.2-23")
-def test_resumed_session_takes_the_new_expiry_interval(connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock) -> None:
+def test_resumed_session_takes_the_new_expiry_interval(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock
+) -> None:
     connected("a", props={P.SESSION_EXPIRY_INTERVAL: 1000}).disconnect()
     resumed = peer()
     resumed.connect(unique + "a", clean=False, props={P.SESSION_EXPIRY_INTERVAL: 10})
@@ -126,7 +138,9 @@ def test_message_larger_than_maximum_packet_size_is_not_sent(connected: Callable
 @statement("MQTT-3.1.2-24")
 @pytest.mark.parametrize(("spare", "is_sent"), [(0, True), (-1, False)])
 @pytest.mark.parametrize("qos", [0, 1])
-def test_maximum_packet_size_is_exact(connected: Callable[..., Peer], unique: str, spare: int, is_sent: bool, qos: int) -> None:
+def test_maximum_packet_size_is_exact(
+    connected: Callable[..., Peer], unique: str, spare: int, is_sent: bool, qos: int
+) -> None:
     size = len(packet(0x30, string(unique) + bytes(2 if qos else 0) + b"\x00" + bytes(50)))
     subscriber, publisher = connected("s", props={P.MAXIMUM_PACKET_SIZE: size + spare}), connected("p")
     subscriber.subscribe(unique, qos=qos)
@@ -138,7 +152,9 @@ def test_maximum_packet_size_is_exact(connected: Callable[..., Peer], unique: st
 
 @statement("MQTT-3.1.2-25")
 @pytest.mark.parametrize("qos", [1, 2])
-def test_message_that_is_too_large_takes_no_place_in_the_window(connected: Callable[..., Peer], unique: str, qos: int) -> None:
+def test_message_that_is_too_large_takes_no_place_in_the_window(
+    connected: Callable[..., Peer], unique: str, qos: int
+) -> None:
     subscriber = connected("s", props={P.MAXIMUM_PACKET_SIZE: 100, P.RECEIVE_MAXIMUM: 1})
     publisher = connected("p")
     subscriber.subscribe(unique, qos=qos)
@@ -158,7 +174,9 @@ def test_other_subscribers_get_what_is_too_large_for_one(connected: Callable[...
 
 
 @statement("MQTT-3.1.2-24")
-def test_retained_message_larger_than_maximum_packet_size_is_not_sent(connected: Callable[..., Peer], unique: str) -> None:
+def test_retained_message_larger_than_maximum_packet_size_is_not_sent(
+    connected: Callable[..., Peer], unique: str
+) -> None:
     publisher, subscriber = connected("p"), connected("s", props={P.MAXIMUM_PACKET_SIZE: 100})
     publisher.publish(unique, bytes(101), retain=True)
     subscriber.subscribe(unique)
@@ -183,7 +201,9 @@ def test_topic_aliases_stay_within_the_clients_maximum(connected: Callable[..., 
 
 @statement("MQTT-3.1.2-27")
 @pytest.mark.parametrize("props", [{}, {P.TOPIC_ALIAS_MAXIMUM: 0}], ids=["absent", "0"])
-def test_without_topic_alias_maximum_no_alias_is_sent(connected: Callable[..., Peer], unique: str, props: dict[P, int]) -> None:
+def test_without_topic_alias_maximum_no_alias_is_sent(
+    connected: Callable[..., Peer], unique: str, props: dict[P, int]
+) -> None:
     subscriber, publisher = connected("s", props=props), connected("p")
     subscriber.subscribe(unique)
     for _ in range(3):
@@ -206,7 +226,9 @@ def test_response_information_is_sent_when_asked(peer: PeerFactory) -> None:
 
 
 @statement("MQTT-3.1.2-29")
-def test_without_problem_information_answers_carry_no_reason_string(connected: Callable[..., Peer], unique: str) -> None:
+def test_without_problem_information_answers_carry_no_reason_string(
+    connected: Callable[..., Peer], unique: str
+) -> None:
     client = connected(props={P.REQUEST_PROBLEM_INFORMATION: 0})
     client.send_publish(unique, qos=1, packet_id=7)
     client.expect_bytes(b"\x40\x03\x00\x07\x10")
@@ -217,7 +239,9 @@ def test_without_problem_information_answers_carry_no_reason_string(connected: C
 
 
 @statement("MQTT-3.1.2-29")
-def test_without_problem_information_messages_keep_their_user_properties(connected: Callable[..., Peer], unique: str) -> None:
+def test_without_problem_information_messages_keep_their_user_properties(
+    connected: Callable[..., Peer], unique: str
+) -> None:
     client = connected(props={P.REQUEST_PROBLEM_INFORMATION: 0})
     client.subscribe(unique)
     client.send_publish(unique, props=[(P.USER_PROPERTY, ("a", "b"))])
@@ -228,9 +252,12 @@ def test_without_problem_information_messages_keep_their_user_properties(connect
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        (P.RECEIVE_MAXIMUM, 0), (P.MAXIMUM_PACKET_SIZE, 0), (P.REQUEST_RESPONSE_INFORMATION, 2), (P.REQUEST_PROBLEM_INFORMATION, 2),
+        (P.RECEIVE_MAXIMUM, 0),
+        (P.MAXIMUM_PACKET_SIZE, 0),
+        (P.REQUEST_RESPONSE_INFORMATION, 2),
+        (P.REQUEST_PROBLEM_INFORMATION, 2),
     ],
-)  # fmt: skip
+)
 def test_property_with_a_forbidden_value_is_a_protocol_error(peer: PeerFactory, name: P, value: int) -> None:
     client = peer()
     client.send(Connect("a", properties=properties({name: value})))
@@ -241,10 +268,15 @@ def test_property_with_a_forbidden_value_is_a_protocol_error(peer: PeerFactory, 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        (P.SESSION_EXPIRY_INTERVAL, 1), (P.RECEIVE_MAXIMUM, 1), (P.MAXIMUM_PACKET_SIZE, 1000), (P.TOPIC_ALIAS_MAXIMUM, 1),
-        (P.REQUEST_RESPONSE_INFORMATION, 1), (P.REQUEST_PROBLEM_INFORMATION, 1), (P.AUTHENTICATION_METHOD, "a"),
+        (P.SESSION_EXPIRY_INTERVAL, 1),
+        (P.RECEIVE_MAXIMUM, 1),
+        (P.MAXIMUM_PACKET_SIZE, 1000),
+        (P.TOPIC_ALIAS_MAXIMUM, 1),
+        (P.REQUEST_RESPONSE_INFORMATION, 1),
+        (P.REQUEST_PROBLEM_INFORMATION, 1),
+        (P.AUTHENTICATION_METHOD, "a"),
     ],
-)  # fmt: skip
+)
 def test_property_twice_is_a_protocol_error(peer: PeerFactory, name: P, value: int | str) -> None:
     client = peer()
     client.send(Connect("a", properties=properties([(name, value), (name, value)])))
@@ -285,13 +317,17 @@ def test_connack_above_maximum_packet_size_is_not_sent(peer: PeerFactory, unique
 @statement("MQTT-3.1.2-24")
 def test_suback_above_maximum_packet_size_is_not_sent(connected: Callable[..., Peer], unique: str) -> None:
     client = connected(props={P.MAXIMUM_PACKET_SIZE: 20})
-    client.send(packet(0x82, u16(1) + b"\x00" + b"".join(string(f"{unique}/{number}") + b"\x00" for number in range(30))))
+    client.send(
+        packet(0x82, u16(1) + b"\x00" + b"".join(string(f"{unique}/{number}") + b"\x00" for number in range(30)))
+    )
     while (raw := client.recv_raw()) is not None:
         assert len(raw) <= 20
 
 
 @statement("MQTT-3.1.2-24", "MQTT-3.1.2-25")
-def test_message_that_became_too_large_is_not_sent_again(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_message_that_became_too_large_is_not_sent_again(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     subscriber, publisher = connected("s", props={P.SESSION_EXPIRY_INTERVAL: 100}), connected("p")
     subscriber.subscribe(unique, qos=1)
     publisher.publish(unique, bytes(100))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import Connect, P, Properties, Publish, R, Will, packet, properties, string
-from nanomq.testing import Clock
 from peer import Peer, PeerFactory
+
+from nanomq.testing import Clock
 
 statement = pytest.mark.statement
 
@@ -28,19 +28,25 @@ def watcher(connected: Callable[..., Peer], unique: str) -> Peer:
 
 
 @statement("MQTT-3.1.2-7", "MQTT-3.1.2-8")
-def test_will_is_published_when_the_connection_breaks(connected: Callable[..., Peer], watcher: Peer, unique: str) -> None:
+def test_will_is_published_when_the_connection_breaks(
+    connected: Callable[..., Peer], watcher: Peer, unique: str
+) -> None:
     connected("a", will=Will(unique, b"gone")).abort()
     assert watcher.receive() == Publish(unique, b"gone")
 
 
 @statement("MQTT-3.1.2-8")
-def test_will_is_published_when_the_connection_closes_without_disconnect(connected: Callable[..., Peer], watcher: Peer, unique: str) -> None:
+def test_will_is_published_when_the_connection_closes_without_disconnect(
+    connected: Callable[..., Peer], watcher: Peer, unique: str
+) -> None:
     connected("a", will=Will(unique, b"gone")).close()
     assert watcher.receive() == Publish(unique, b"gone")
 
 
 @statement("MQTT-3.1.2-8", "MQTT-3.1.2-22")
-def test_will_is_published_after_a_keepalive_timeout(connected: Callable[..., Peer], watcher: Peer, unique: str, clock: Clock) -> None:
+def test_will_is_published_after_a_keepalive_timeout(
+    connected: Callable[..., Peer], watcher: Peer, unique: str, clock: Clock
+) -> None:
     connected("a", keepalive_s=10, will=Will(unique, b"gone"))
     clock.advance(seconds=16)
     assert watcher.receive() == Publish(unique, b"gone")
@@ -55,14 +61,18 @@ def test_will_is_published_after_a_protocol_error(connected: Callable[..., Peer]
 
 
 @statement("MQTT-3.1.2-8")
-def test_will_is_published_when_the_client_is_taken_over_with_clean_start(connected: Callable[..., Peer], watcher: Peer, unique: str) -> None:
+def test_will_is_published_when_the_client_is_taken_over_with_clean_start(
+    connected: Callable[..., Peer], watcher: Peer, unique: str
+) -> None:
     connected("a", will=Will(unique, b"gone"), props={P.SESSION_EXPIRY_INTERVAL: 100})
     connected("a")
     assert watcher.receive() == Publish(unique, b"gone")
 
 
 @statement("MQTT-3.1.2-8")
-def test_will_without_delay_is_published_when_the_session_is_taken_over(connected: Callable[..., Peer], watcher: Peer, unique: str) -> None:
+def test_will_without_delay_is_published_when_the_session_is_taken_over(
+    connected: Callable[..., Peer], watcher: Peer, unique: str
+) -> None:
     connected("a", will=Will(unique, b"gone"), props={P.SESSION_EXPIRY_INTERVAL: 100})
     connected("a", clean=False)
     assert watcher.receive() == Publish(unique, b"gone")
@@ -70,14 +80,18 @@ def test_will_without_delay_is_published_when_the_session_is_taken_over(connecte
 
 @statement("MQTT-3.1.2-8", "MQTT-3.14.4-3")
 @pytest.mark.parametrize("reason", [R.DISCONNECT_WITH_WILL, R.UNSPECIFIED_ERROR, R.ADMINISTRATIVE_ACTION])
-def test_disconnect_with_another_reason_publishes_the_will(connected: Callable[..., Peer], watcher: Peer, unique: str, reason: R) -> None:
+def test_disconnect_with_another_reason_publishes_the_will(
+    connected: Callable[..., Peer], watcher: Peer, unique: str, reason: R
+) -> None:
     connected("a", will=Will(unique, b"gone")).disconnect(reason)
     assert watcher.receive() == Publish(unique, b"gone")
 
 
 @statement("MQTT-3.1.2-10", "MQTT-3.14.4-3")
 @pytest.mark.parametrize("raw", [b"\xe0\x00", b"\xe0\x01\x00", b"\xe0\x02\x00\x00"])
-def test_normal_disconnect_discards_the_will(connected: Callable[..., Peer], watcher: Peer, unique: str, raw: bytes) -> None:
+def test_normal_disconnect_discards_the_will(
+    connected: Callable[..., Peer], watcher: Peer, unique: str, raw: bytes
+) -> None:
     client = connected("a", will=Will(unique, b"gone"))
     client.send(raw)
     client.expect_closed()
@@ -87,7 +101,7 @@ def test_normal_disconnect_discards_the_will(connected: Callable[..., Peer], wat
 @statement("MQTT-3.1.2-10")
 def test_normal_disconnect_discards_the_will_of_a_kept_session(
     connected: Callable[..., Peer], watcher: Peer, unique: str, clock: Clock
-) -> None:  # fmt: skip
+) -> None:
     will = Will(unique, b"gone", properties=properties({P.WILL_DELAY_INTERVAL: 5}))
     connected("a", will=will, props={P.SESSION_EXPIRY_INTERVAL: 100}).disconnect()
     clock.advance(seconds=101)
@@ -104,7 +118,9 @@ def test_will_is_published_once(connected: Callable[..., Peer], watcher: Peer, u
 
 
 @statement("MQTT-3.1.2-7", "MQTT-3.1.3-9")
-def test_delayed_will_waits_for_its_delay(connected: Callable[..., Peer], watcher: Peer, unique: str, cut: Callable[[str], bool], clock: Clock) -> None:
+def test_delayed_will_waits_for_its_delay(
+    connected: Callable[..., Peer], watcher: Peer, unique: str, cut: Callable[[str], bool], clock: Clock
+) -> None:
     will = Will(unique, b"gone", properties=properties({P.WILL_DELAY_INTERVAL: 10}))
     connected("a", will=will, props={P.SESSION_EXPIRY_INTERVAL: 100})
     assert cut(unique + "a")
@@ -117,7 +133,7 @@ def test_delayed_will_waits_for_its_delay(connected: Callable[..., Peer], watche
 @statement("MQTT-3.1.2-8")
 def test_delayed_will_is_published_when_the_session_ends_before(
     connected: Callable[..., Peer], watcher: Peer, unique: str, cut: Callable[[str], bool], clock: Clock
-) -> None:  # fmt: skip
+) -> None:
     will = Will(unique, b"gone", properties=properties({P.WILL_DELAY_INTERVAL: 100}))
     connected("a", will=will, props={P.SESSION_EXPIRY_INTERVAL: 10})
     assert cut(unique + "a")
@@ -130,7 +146,7 @@ def test_delayed_will_is_published_when_the_session_ends_before(
 @statement("MQTT-3.1.2-8")
 def test_delayed_will_is_published_at_once_when_the_session_ends_with_the_connection(
     connected: Callable[..., Peer], watcher: Peer, unique: str
-) -> None:  # fmt: skip
+) -> None:
     will = Will(unique, b"gone", properties=properties({P.WILL_DELAY_INTERVAL: 100}))
     connected("a", will=will).abort()
     assert watcher.receive().payload == b"gone"
@@ -139,7 +155,7 @@ def test_delayed_will_is_published_at_once_when_the_session_ends_with_the_connec
 @statement("MQTT-3.1.3-9")
 def test_reconnect_within_the_delay_cancels_the_will(
     connected: Callable[..., Peer], watcher: Peer, unique: str, cut: Callable[[str], bool], clock: Clock
-) -> None:  # fmt: skip
+) -> None:
     will = Will(unique, b"gone", properties=properties({P.WILL_DELAY_INTERVAL: 10}))
     connected("a", will=will, props={P.SESSION_EXPIRY_INTERVAL: 100})
     assert cut(unique + "a")
@@ -149,7 +165,9 @@ def test_reconnect_within_the_delay_cancels_the_will(
 
 
 @statement("MQTT-3.1.3-9")
-def test_take_over_within_the_delay_cancels_the_will(connected: Callable[..., Peer], watcher: Peer, unique: str, clock: Clock) -> None:
+def test_take_over_within_the_delay_cancels_the_will(
+    connected: Callable[..., Peer], watcher: Peer, unique: str, clock: Clock
+) -> None:
     will = Will(unique, b"gone", properties=properties({P.WILL_DELAY_INTERVAL: 10}))
     connected("a", will=will, props={P.SESSION_EXPIRY_INTERVAL: 100})
     connected("a", clean=False, props={P.SESSION_EXPIRY_INTERVAL: 100})
@@ -160,7 +178,7 @@ def test_take_over_within_the_delay_cancels_the_will(connected: Callable[..., Pe
 @statement("MQTT-3.1.2-8", "MQTT-3.1.2-4")
 def test_clean_start_within_the_delay_publishes_the_will(
     connected: Callable[..., Peer], watcher: Peer, unique: str, cut: Callable[[str], bool]
-) -> None:  # fmt: skip
+) -> None:
     will = Will(unique, b"gone", properties=properties({P.WILL_DELAY_INTERVAL: 10}))
     connected("a", will=will, props={P.SESSION_EXPIRY_INTERVAL: 100})
     assert cut(unique + "a")
@@ -248,13 +266,20 @@ def test_will_with_retain_is_retained(connected: Callable[..., Peer], watcher: P
 
 
 @statement("MQTT-3.1.2-7", "MQTT-3.1.3-10", "MQTT-3.3.2-4")
-def test_properties_of_a_will_pass_unchanged_and_in_order(connected: Callable[..., Peer], watcher: Peer, unique: str) -> None:
+def test_properties_of_a_will_pass_unchanged_and_in_order(
+    connected: Callable[..., Peer], watcher: Peer, unique: str
+) -> None:
     sent = properties(
         [
-            (P.PAYLOAD_FORMAT_INDICATOR, 1), (P.CONTENT_TYPE, "text/plain"), (P.RESPONSE_TOPIC, "answers"), (P.CORRELATION_DATA, b"\x00\xff"),
-            (P.USER_PROPERTY, ("b", "1")), (P.USER_PROPERTY, ("a", "2")), (P.USER_PROPERTY, ("b", "1")),
+            (P.PAYLOAD_FORMAT_INDICATOR, 1),
+            (P.CONTENT_TYPE, "text/plain"),
+            (P.RESPONSE_TOPIC, "answers"),
+            (P.CORRELATION_DATA, b"\x00\xff"),
+            (P.USER_PROPERTY, ("b", "1")),
+            (P.USER_PROPERTY, ("a", "2")),
+            (P.USER_PROPERTY, ("b", "1")),
         ]
-    )  # fmt: skip
+    )
     connected("a", will=Will(unique, b"gone", properties=sent)).abort()
     assert watcher.receive().properties == sent
 
@@ -262,7 +287,7 @@ def test_properties_of_a_will_pass_unchanged_and_in_order(connected: Callable[..
 @statement("MQTT-3.3.2-6")
 def test_expiry_interval_of_a_will_begins_when_it_is_published(
     connected: Callable[..., Peer], watcher: Peer, unique: str, cut: Callable[[str], bool], clock: Clock
-) -> None:  # fmt: skip
+) -> None:
     will = Will(unique, b"gone", properties=properties({P.MESSAGE_EXPIRY_INTERVAL: 7, P.WILL_DELAY_INTERVAL: 50}))
     connected("a", will=will, props={P.SESSION_EXPIRY_INTERVAL: 100})
     assert cut(unique + "a")
@@ -297,7 +322,9 @@ def test_will_property_twice_is_a_protocol_error(peer: PeerFactory, name: P) -> 
 
 
 @statement("MQTT-3.1.2-10")
-def test_will_of_a_new_connection_replaces_the_old_one(connected: Callable[..., Peer], watcher: Peer, unique: str) -> None:
+def test_will_of_a_new_connection_replaces_the_old_one(
+    connected: Callable[..., Peer], watcher: Peer, unique: str
+) -> None:
     delayed = properties({P.WILL_DELAY_INTERVAL: 100})
     connected("a", will=Will(unique, b"old", properties=delayed), props={P.SESSION_EXPIRY_INTERVAL: 100})
     connected("a", clean=False, will=Will(unique, b"new")).abort()
@@ -306,7 +333,9 @@ def test_will_of_a_new_connection_replaces_the_old_one(connected: Callable[..., 
 
 
 @statement("MQTT-3.1.2-8", "MQTT-3.1.3-9")
-def test_disconnect_with_will_waits_for_the_delay(connected: Callable[..., Peer], watcher: Peer, unique: str, clock: Clock) -> None:
+def test_disconnect_with_will_waits_for_the_delay(
+    connected: Callable[..., Peer], watcher: Peer, unique: str, clock: Clock
+) -> None:
     will = Will(unique, b"gone", properties=properties({P.WILL_DELAY_INTERVAL: 10}))
     connected("a", will=will, props={P.SESSION_EXPIRY_INTERVAL: 100}).disconnect(R.DISCONNECT_WITH_WILL)
     clock.advance(seconds=9.5)
@@ -316,7 +345,9 @@ def test_disconnect_with_will_waits_for_the_delay(connected: Callable[..., Peer]
 
 
 @statement("MQTT-3.1.2-8")
-def test_disconnect_with_will_that_ends_the_session_publishes_it_at_once(connected: Callable[..., Peer], watcher: Peer, unique: str) -> None:
+def test_disconnect_with_will_that_ends_the_session_publishes_it_at_once(
+    connected: Callable[..., Peer], watcher: Peer, unique: str
+) -> None:
     will = Will(unique, b"gone", properties=properties({P.WILL_DELAY_INTERVAL: 10}))
     client = connected("a", will=will, props={P.SESSION_EXPIRY_INTERVAL: 100})
     client.disconnect(R.DISCONNECT_WITH_WILL, props={P.SESSION_EXPIRY_INTERVAL: 0})
@@ -324,7 +355,9 @@ def test_disconnect_with_will_that_ends_the_session_publishes_it_at_once(connect
 
 
 @statement("MQTT-3.1.2-15", "MQTT-3.3.1-6")
-def test_empty_retained_will_removes_the_retained_message(connected: Callable[..., Peer], watcher: Peer, unique: str) -> None:
+def test_empty_retained_will_removes_the_retained_message(
+    connected: Callable[..., Peer], watcher: Peer, unique: str
+) -> None:
     connected("p").publish(unique, b"stored", retain=True)
     assert watcher.receive().payload == b"stored"
     connected("a", will=Will(unique, b"", retain=True)).abort()
@@ -335,7 +368,9 @@ def test_empty_retained_will_removes_the_retained_message(connected: Callable[..
 
 
 @statement("MQTT-3.1.2-8")
-def test_will_reaches_a_subscriber_that_is_away(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_will_reaches_a_subscriber_that_is_away(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     away = connected("s", props={P.SESSION_EXPIRY_INTERVAL: 100})
     away.subscribe(unique, qos=1)
     away.disconnect()

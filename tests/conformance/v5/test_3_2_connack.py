@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import Connect, P, Publish, R, Will, packet, properties, string, u16
-from nanomq.testing import Clock
 from peer import Peer, PeerFactory
+
+from nanomq.testing import Clock
 
 statement = pytest.mark.statement
 
@@ -23,7 +23,9 @@ def test_connack_of_a_new_session_byte_by_byte(peer: PeerFactory, unique: str) -
 
 
 @statement("MQTT-3.2.0-1")
-def test_connack_comes_before_the_messages_of_a_session(connected: Callable[..., Peer], peer: PeerFactory, unique: str) -> None:
+def test_connack_comes_before_the_messages_of_a_session(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str
+) -> None:
     old = connected("a", props={P.SESSION_EXPIRY_INTERVAL: 100})
     old.subscribe(unique, qos=1)
     old.disconnect()
@@ -34,7 +36,9 @@ def test_connack_comes_before_the_messages_of_a_session(connected: Callable[...,
 
 
 @statement("MQTT-3.2.2-1", "MQTT-3.2.2-3")
-def test_connack_of_a_resumed_session_has_flags_1(connected: Callable[..., Peer], peer: PeerFactory, unique: str) -> None:
+def test_connack_of_a_resumed_session_has_flags_1(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str
+) -> None:
     connected("a", props={P.SESSION_EXPIRY_INTERVAL: 100}).disconnect()
     client = peer()
     client.send(Connect(unique + "a", clean=False))
@@ -194,7 +198,11 @@ def test_without_server_keep_alive_the_clients_holds(peer: PeerFactory, unique: 
 @statement("MQTT-4.9.0-1")
 def test_connack_says_receive_maximum_and_topic_alias_maximum(peer: PeerFactory, unique: str) -> None:
     said = peer().connect(unique).properties
-    assert (said.value(P.RECEIVE_MAXIMUM), said.value(P.TOPIC_ALIAS_MAXIMUM), said.value(P.MAXIMUM_PACKET_SIZE)) == (1024, 32, 10_485_760)
+    assert (said.value(P.RECEIVE_MAXIMUM), said.value(P.TOPIC_ALIAS_MAXIMUM), said.value(P.MAXIMUM_PACKET_SIZE)) == (
+        1024,
+        32,
+        10_485_760,
+    )
 
 
 @statement("MQTT-3.1.2-23")

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import Options, P, PubAck, Publish, PubRec, R, packet, properties, string, u16
-from nanomq.testing import Clock
 from peer import Peer, PeerFactory
+
+from nanomq.testing import Clock
 
 statement = pytest.mark.statement
 
 
 @statement("MQTT-3.3.1-1", "MQTT-4.4.0-1")
 @pytest.mark.parametrize("qos", [1, 2])
-def test_message_that_is_sent_again_has_dup(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool], qos: int) -> None:
+def test_message_that_is_sent_again_has_dup(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool], qos: int
+) -> None:
     subscriber = connected("s", props={P.SESSION_EXPIRY_INTERVAL: 100})
     subscriber.subscribe(unique, qos=qos)
     connected("p").publish(unique, b"x", qos=qos)
@@ -96,7 +98,7 @@ def test_payload_format_indicator_passes_unchanged(connected: Callable[..., Peer
 @pytest.mark.parametrize(("qos", "kind"), [(1, PubAck), (2, PubRec)])
 def test_payload_that_is_no_text_is_refused_if_it_is_checked(
     connected: Callable[..., Peer], qos: int, kind: type[PubAck | PubRec]
-) -> None:  # fmt: skip
+) -> None:
     client = connected()
     client.subscribe("a")
     client.send_publish("a", b"\xff", qos, props={P.PAYLOAD_FORMAT_INDICATOR: 1})
@@ -106,7 +108,9 @@ def test_payload_that_is_no_text_is_refused_if_it_is_checked(
 
 @statement("MQTT-3.3.2-5")
 @pytest.mark.parametrize("qos", [1, 2])
-def test_waiting_message_is_deleted_when_it_expires(connected: Callable[..., Peer], unique: str, clock: Clock, qos: int) -> None:
+def test_waiting_message_is_deleted_when_it_expires(
+    connected: Callable[..., Peer], unique: str, clock: Clock, qos: int
+) -> None:
     away = connected("s", props={P.SESSION_EXPIRY_INTERVAL: 100})
     away.subscribe(unique, qos=qos)
     away.disconnect()
@@ -129,7 +133,9 @@ def test_retained_message_is_deleted_when_it_expires(connected: Callable[..., Pe
 
 
 @statement("MQTT-3.3.2-6")
-def test_expiry_interval_of_a_waiting_message_is_reduced(connected: Callable[..., Peer], unique: str, clock: Clock) -> None:
+def test_expiry_interval_of_a_waiting_message_is_reduced(
+    connected: Callable[..., Peer], unique: str, clock: Clock
+) -> None:
     away = connected("s", props={P.SESSION_EXPIRY_INTERVAL: 1000})
     away.subscribe(unique, qos=1)
     away.disconnect()
@@ -139,7 +145,9 @@ def test_expiry_interval_of_a_waiting_message_is_reduced(connected: Callable[...
 
 
 @statement("MQTT-3.3.2-6")
-def test_expiry_interval_of_a_retained_message_is_reduced(connected: Callable[..., Peer], unique: str, clock: Clock) -> None:
+def test_expiry_interval_of_a_retained_message_is_reduced(
+    connected: Callable[..., Peer], unique: str, clock: Clock
+) -> None:
     client = connected()
     client.publish(unique, b"x", retain=True, props={P.MESSAGE_EXPIRY_INTERVAL: 100})
     clock.advance(seconds=30)
@@ -176,13 +184,20 @@ def test_wildcard_in_response_topic_closes_the_connection(connected: Callable[..
 
 @statement("MQTT-3.3.2-15", "MQTT-3.3.2-16", "MQTT-3.3.2-17", "MQTT-3.3.2-18", "MQTT-3.3.2-20")
 @pytest.mark.parametrize("qos", [0, 1, 2])
-def test_properties_of_a_message_pass_unchanged_and_in_order(connected: Callable[..., Peer], unique: str, qos: int) -> None:
+def test_properties_of_a_message_pass_unchanged_and_in_order(
+    connected: Callable[..., Peer], unique: str, qos: int
+) -> None:
     sent = properties(
         [
-            (P.USER_PROPERTY, ("z", "1")), (P.CONTENT_TYPE, "application/json"), (P.CORRELATION_DATA, bytes(range(256))),
-            (P.USER_PROPERTY, ("a", "é")), (P.RESPONSE_TOPIC, "answers/1"), (P.USER_PROPERTY, ("z", "1")), (P.PAYLOAD_FORMAT_INDICATOR, 1),
+            (P.USER_PROPERTY, ("z", "1")),
+            (P.CONTENT_TYPE, "application/json"),
+            (P.CORRELATION_DATA, bytes(range(256))),
+            (P.USER_PROPERTY, ("a", "é")),
+            (P.RESPONSE_TOPIC, "answers/1"),
+            (P.USER_PROPERTY, ("z", "1")),
+            (P.PAYLOAD_FORMAT_INDICATOR, 1),
         ]
-    )  # fmt: skip
+    )
     subscriber, publisher = connected("s"), connected("p")
     subscriber.subscribe(unique, qos=qos)
     publisher.publish(unique, b"x", qos=qos, props=sent)
@@ -193,10 +208,13 @@ def test_properties_of_a_message_pass_unchanged_and_in_order(connected: Callable
 def test_properties_of_a_retained_message_pass_unchanged(connected: Callable[..., Peer], unique: str) -> None:
     sent = properties(
         [
-            (P.USER_PROPERTY, ("b", "1")), (P.CONTENT_TYPE, "a/b"), (P.CORRELATION_DATA, b"\x00"), (P.USER_PROPERTY, ("a", "2")),
+            (P.USER_PROPERTY, ("b", "1")),
+            (P.CONTENT_TYPE, "a/b"),
+            (P.CORRELATION_DATA, b"\x00"),
+            (P.USER_PROPERTY, ("a", "2")),
             (P.RESPONSE_TOPIC, "answers"),
         ]
-    )  # fmt: skip
+    )
     client = connected()
     client.publish(unique, b"x", retain=True, props=sent)
     client.subscribe(unique)
@@ -220,7 +238,9 @@ def test_qos_0_is_not_answered(connected: Callable[..., Peer], unique: str) -> N
 
 @statement("MQTT-3.3.4-1")
 @pytest.mark.parametrize(("qos", "first"), [(1, 0x40), (2, 0x50)])
-def test_message_without_subscribers_is_acknowledged_with_0x10(connected: Callable[..., Peer], unique: str, qos: int, first: int) -> None:
+def test_message_without_subscribers_is_acknowledged_with_0x10(
+    connected: Callable[..., Peer], unique: str, qos: int, first: int
+) -> None:
     client = connected()
     client.send_publish(unique, qos=qos, packet_id=5)
     client.expect_bytes(bytes([first, 3, 0, 5, 0x10]))
@@ -228,7 +248,9 @@ def test_message_without_subscribers_is_acknowledged_with_0x10(connected: Callab
 
 @statement("MQTT-3.3.4-1")
 @pytest.mark.parametrize(("qos", "first"), [(1, 0x40), (2, 0x50)])
-def test_message_with_subscribers_is_acknowledged_in_the_short_form(connected: Callable[..., Peer], unique: str, qos: int, first: int) -> None:
+def test_message_with_subscribers_is_acknowledged_in_the_short_form(
+    connected: Callable[..., Peer], unique: str, qos: int, first: int
+) -> None:
     connected("s").subscribe(unique)
     client = connected()
     client.send_publish(unique, qos=qos, packet_id=5)
@@ -236,7 +258,9 @@ def test_message_with_subscribers_is_acknowledged_in_the_short_form(connected: C
 
 
 @statement("MQTT-3.3.4-2", "MQTT-3.3.4-4")
-def test_overlapping_subscriptions_give_one_copy_with_the_highest_qos(connected: Callable[..., Peer], unique: str) -> None:
+def test_overlapping_subscriptions_give_one_copy_with_the_highest_qos(
+    connected: Callable[..., Peer], unique: str
+) -> None:
     subscriber, publisher = connected("s"), connected("p")
     subscriber.subscribe(f"{unique}/a", qos=0, props={P.SUBSCRIPTION_IDENTIFIER: 1})
     subscriber.subscribe(f"{unique}/+", qos=2, props={P.SUBSCRIPTION_IDENTIFIER: 2})
@@ -294,7 +318,9 @@ def test_identifier_comes_with_a_message_that_waited(connected: Callable[..., Pe
 
 
 @statement("MQTT-3.3.4-5")
-def test_shared_and_normal_subscription_give_copies_with_their_own_identifiers(connected: Callable[..., Peer], unique: str) -> None:
+def test_shared_and_normal_subscription_give_copies_with_their_own_identifiers(
+    connected: Callable[..., Peer], unique: str
+) -> None:
     subscriber, publisher = connected("s"), connected("p")
     subscriber.subscribe(unique, props={P.SUBSCRIPTION_IDENTIFIER: 1})
     subscriber.subscribe(f"$share/g/{unique}", props={P.SUBSCRIPTION_IDENTIFIER: 2})
@@ -346,7 +372,9 @@ def test_other_packets_are_answered_while_the_quota_is_used_up(connected: Callab
 @statement("MQTT-3.3.4-9", "MQTT-4.9.0-2")
 @pytest.mark.parametrize("qos", [1, 2])
 @pytest.mark.parametrize("maximum", [1, 3])
-def test_no_more_open_messages_than_the_clients_receive_maximum(connected: Callable[..., Peer], unique: str, qos: int, maximum: int) -> None:
+def test_no_more_open_messages_than_the_clients_receive_maximum(
+    connected: Callable[..., Peer], unique: str, qos: int, maximum: int
+) -> None:
     subscriber, publisher = connected("s", props={P.RECEIVE_MAXIMUM: maximum}), connected("p")
     subscriber.subscribe(unique, qos=qos)
     for number in range(maximum + 2):
@@ -402,9 +430,16 @@ def test_message_that_waits_for_the_window_expires(connected: Callable[..., Peer
 
 
 @statement("MQTT-3.3.2-6")
-def test_expiry_interval_stands_beside_other_properties(connected: Callable[..., Peer], unique: str, clock: Clock) -> None:
+def test_expiry_interval_stands_beside_other_properties(
+    connected: Callable[..., Peer], unique: str, clock: Clock
+) -> None:
     client = connected()
-    sent = [(P.USER_PROPERTY, ("a", "1")), (P.MESSAGE_EXPIRY_INTERVAL, 100), (P.CONTENT_TYPE, "x"), (P.USER_PROPERTY, ("b", "2"))]
+    sent = [
+        (P.USER_PROPERTY, ("a", "1")),
+        (P.MESSAGE_EXPIRY_INTERVAL, 100),
+        (P.CONTENT_TYPE, "x"),
+        (P.USER_PROPERTY, ("b", "2")),
+    ]
     client.publish(unique, b"x", retain=True, props=sent)
     clock.advance(seconds=50)
     client.subscribe(unique)

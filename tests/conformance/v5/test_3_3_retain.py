@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import Options, P, Publish, packet, string, u16
 from peer import Peer
 
@@ -51,7 +50,9 @@ def test_retained_messages_outlive_their_publisher(connected: Callable[..., Peer
 
 
 @statement("MQTT-3.3.1-6")
-def test_empty_retained_message_is_delivered_and_removes_the_stored_one(connected: Callable[..., Peer], unique: str) -> None:
+def test_empty_retained_message_is_delivered_and_removes_the_stored_one(
+    connected: Callable[..., Peer], unique: str
+) -> None:
     client, subscriber, late = connected("a"), connected("s"), connected("l")
     client.publish(unique, b"x", retain=True)
     subscriber.subscribe((unique, Options(retain_as_published=True, retain_handling=2)))
@@ -71,7 +72,9 @@ def test_empty_retained_message_is_not_stored(connected: Callable[..., Peer], un
 
 @statement("MQTT-3.3.1-8")
 @pytest.mark.parametrize("payload", [b"other", b""])
-def test_message_without_retain_leaves_the_stored_one(connected: Callable[..., Peer], unique: str, payload: bytes) -> None:
+def test_message_without_retain_leaves_the_stored_one(
+    connected: Callable[..., Peer], unique: str, payload: bytes
+) -> None:
     client = connected()
     client.publish(unique, b"stored", retain=True)
     client.publish(unique, payload)
@@ -111,7 +114,9 @@ def test_single_level_wildcard_finds_retained_messages(connected: Callable[..., 
 
 
 @statement("MQTT-3.3.1-9")
-def test_multi_level_wildcard_finds_the_retained_message_of_its_parent(connected: Callable[..., Peer], unique: str) -> None:
+def test_multi_level_wildcard_finds_the_retained_message_of_its_parent(
+    connected: Callable[..., Peer], unique: str
+) -> None:
     client = connected()
     client.publish(unique, b"parent", retain=True)
     client.subscribe(f"{unique}/#")
@@ -137,7 +142,9 @@ def test_retain_handling_1_sends_to_a_new_subscription(connected: Callable[..., 
 
 
 @statement("MQTT-3.3.1-10")
-def test_retain_handling_1_does_not_send_to_an_existing_subscription(connected: Callable[..., Peer], unique: str) -> None:
+def test_retain_handling_1_does_not_send_to_an_existing_subscription(
+    connected: Callable[..., Peer], unique: str
+) -> None:
     client = connected()
     client.subscribe(unique)
     connected("p").publish(unique, b"x", retain=True)

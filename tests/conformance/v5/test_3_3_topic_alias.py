@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import P, Publish, R, packet, string
 from peer import Peer
 
@@ -121,7 +120,9 @@ def test_broker_uses_the_aliases_a_client_offers(connected: Callable[..., Peer],
 
 
 @statement("MQTT-3.3.1-1", "MQTT-3.3.2-7")
-def test_message_that_is_sent_again_has_its_topic_name(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_message_that_is_sent_again_has_its_topic_name(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     topic, options = f"{unique}/long/topic", {"props": {P.SESSION_EXPIRY_INTERVAL: 100, P.TOPIC_ALIAS_MAXIMUM: 10}}
     subscriber, publisher = connected("s", **options), connected("p")
     subscriber.subscribe(topic, qos=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import P, PubAck, PubComp, Publish, PubRec, PubRel, R, packet, properties, u16
 from peer import Peer
 
@@ -15,7 +14,9 @@ SMALL = {P.MAXIMUM_PACKET_SIZE: 20}
 
 @statement("MQTT-3.4.2-1")
 @pytest.mark.parametrize("reason", [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99])
-def test_puback_of_a_client_with_any_reason_code_is_accepted(connected: Callable[..., Peer], unique: str, reason: int) -> None:
+def test_puback_of_a_client_with_any_reason_code_is_accepted(
+    connected: Callable[..., Peer], unique: str, reason: int
+) -> None:
     client = connected()
     client.subscribe(unique, qos=1)
     connected("p").publish(unique)
@@ -25,9 +26,12 @@ def test_puback_of_a_client_with_any_reason_code_is_accepted(connected: Callable
 
 @statement("MQTT-3.4.2-1", "MQTT-3.5.2-1", "MQTT-3.6.2-1", "MQTT-3.7.2-1")
 @pytest.mark.parametrize(
-    ("first", "reason"), [(0x40, 0x01), (0x40, 0x92), (0x50, 0x11), (0x50, 0x81), (0x62, 0x10), (0x62, 0x80), (0x70, 0x10), (0x70, 0x87)]
-)  # fmt: skip
-def test_reason_code_of_another_packet_closes_the_connection(connected: Callable[..., Peer], first: int, reason: int) -> None:
+    ("first", "reason"),
+    [(0x40, 0x01), (0x40, 0x92), (0x50, 0x11), (0x50, 0x81), (0x62, 0x10), (0x62, 0x80), (0x70, 0x10), (0x70, 0x87)],
+)
+def test_reason_code_of_another_packet_closes_the_connection(
+    connected: Callable[..., Peer], first: int, reason: int
+) -> None:
     client = connected()
     client.send(packet(first, u16(1) + bytes([reason])))
     client.expect_disconnect(R.PROTOCOL_ERROR)
@@ -102,7 +106,9 @@ def test_acknowledgement_of_an_unknown_packet_id_is_ignored(connected: Callable[
 
 
 @statement("MQTT-3.4.2-1")
-@pytest.mark.parametrize("body", [b"\x00", b"\x00\x00", b"\x00\x03\x1f\x00\x00"], ids=["reason", "length 0", "reason string"])
+@pytest.mark.parametrize(
+    "body", [b"\x00", b"\x00\x00", b"\x00\x03\x1f\x00\x00"], ids=["reason", "length 0", "reason string"]
+)
 def test_long_forms_of_puback_are_accepted(connected: Callable[..., Peer], unique: str, body: bytes) -> None:
     client, publisher = connected(props={P.RECEIVE_MAXIMUM: 1}), connected("p")
     client.subscribe(unique, qos=1)
@@ -122,7 +128,9 @@ def test_acknowledgement_with_packet_id_0_closes_the_connection(connected: Calla
 
 @statement("MQTT-3.4.2-1")
 @pytest.mark.parametrize("first", [0x40, 0x50, 0x62, 0x70], ids=["PUBACK", "PUBREC", "PUBREL", "PUBCOMP"])
-@pytest.mark.parametrize("body", [b"", b"\x00", b"\x00\x01\x00\x05\x1f"], ids=["empty", "half a packet id", "cut properties"])
+@pytest.mark.parametrize(
+    "body", [b"", b"\x00", b"\x00\x01\x00\x05\x1f"], ids=["empty", "half a packet id", "cut properties"]
+)
 def test_cut_acknowledgement_is_malformed(connected: Callable[..., Peer], first: int, body: bytes) -> None:
     client = connected()
     client.send(packet(first, body))
@@ -133,9 +141,15 @@ def test_cut_acknowledgement_is_malformed(connected: Callable[..., Peer], first:
 @pytest.mark.parametrize("kind", [PubAck, PubRec, PubRel, PubComp])
 def test_acknowledgement_with_reason_string_and_user_properties_is_accepted(
     connected: Callable[..., Peer], kind: type[PubAck | PubRec | PubRel | PubComp]
-) -> None:  # fmt: skip
+) -> None:
     client = connected()
-    client.send(kind(9, 0, properties([(P.REASON_STRING, "because"), (P.USER_PROPERTY, ("a", "b")), (P.USER_PROPERTY, ("a", "b"))])))
+    client.send(
+        kind(
+            9,
+            0,
+            properties([(P.REASON_STRING, "because"), (P.USER_PROPERTY, ("a", "b")), (P.USER_PROPERTY, ("a", "b"))]),
+        )
+    )
     if kind is PubRec:
         assert client.expect(PubRel).reason == R.PACKET_IDENTIFIER_NOT_FOUND
     if kind is PubRel:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import Options, P, Publish, R, SubAck, Subscribe, packet, properties, string, u16
 from peer import Peer
 
@@ -151,7 +150,9 @@ def test_same_filter_twice_in_one_subscribe_is_one_subscription(connected: Calla
 @statement("MQTT-3.8.4-8")
 @pytest.mark.parametrize("published", [0, 1, 2])
 @pytest.mark.parametrize("granted", [0, 1, 2])
-def test_message_is_sent_with_the_lower_qos(connected: Callable[..., Peer], unique: str, published: int, granted: int) -> None:
+def test_message_is_sent_with_the_lower_qos(
+    connected: Callable[..., Peer], unique: str, published: int, granted: int
+) -> None:
     subscriber, publisher = connected("s"), connected("p")
     subscriber.subscribe(unique, qos=granted)
     publisher.publish(unique, b"x", qos=published)
@@ -195,7 +196,9 @@ def test_subscription_identifier_twice_is_a_protocol_error(connected: Callable[.
 @statement("MQTT-3.8.4-1")
 def test_user_properties_of_subscribe_are_accepted(connected: Callable[..., Peer], unique: str) -> None:
     client = connected()
-    assert client.subscribe(unique, props=[(P.USER_PROPERTY, ("a", "b")), (P.USER_PROPERTY, ("a", "b"))]).reasons == (0,)
+    assert client.subscribe(unique, props=[(P.USER_PROPERTY, ("a", "b")), (P.USER_PROPERTY, ("a", "b"))]).reasons == (
+        0,
+    )
 
 
 @statement("MQTT-3.8.4-1", "MQTT-3.8.4-2")

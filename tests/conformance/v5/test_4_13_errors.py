@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import Connect, Disconnect, P, Publish, R, packet, string, u16
 from peer import Peer, PeerFactory
 
@@ -51,7 +50,9 @@ def test_broken_subscribe_subscribes_to_nothing(connected: Callable[..., Peer], 
 
 
 @statement("MQTT-4.13.2-1")
-def test_session_survives_an_error_of_its_client(connected: Callable[..., Peer], peer: PeerFactory, unique: str) -> None:
+def test_session_survives_an_error_of_its_client(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str
+) -> None:
     client = connected(props={P.SESSION_EXPIRY_INTERVAL: 100})
     client.send(b"\x00\x00")
     client.expect_disconnect(R.MALFORMED_PACKET)
@@ -81,11 +82,14 @@ def test_cut_within_a_packet_leaves_no_trace(connected: Callable[..., Peer], uni
 
 
 @statement("MQTT-4.13.1-1")
-@pytest.mark.parametrize("whole", [
-    pytest.param(packet(0x82, u16(1) + b"\x02\x0b\x01" + string("abc") + b"\x01"), id="SUBSCRIBE"),
-    pytest.param(packet(0xA2, u16(1) + b"\x05\x26\x00\x00\x00\x00" + string("abc")), id="UNSUBSCRIBE"),
-    pytest.param(packet(0x32, string("abc") + u16(1) + b"\x05\x02\x00\x00\x00\x09"), id="PUBLISH"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "whole",
+    [
+        pytest.param(packet(0x82, u16(1) + b"\x02\x0b\x01" + string("abc") + b"\x01"), id="SUBSCRIBE"),
+        pytest.param(packet(0xA2, u16(1) + b"\x05\x26\x00\x00\x00\x00" + string("abc")), id="UNSUBSCRIBE"),
+        pytest.param(packet(0x32, string("abc") + u16(1) + b"\x05\x02\x00\x00\x00\x09"), id="PUBLISH"),
+    ],
+)
 def test_packet_cut_at_any_byte_closes_the_connection(tcp_peer: PeerFactory, unique: str, whole: bytes) -> None:
     for end in range(2, len(whole)):
         client = tcp_peer()

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import P, Publish, PubRec, PubRel, R
-from nanomq.testing import Clock, RunningBroker
 from peer import Peer, PeerFactory
+
+from nanomq.testing import Clock, RunningBroker
 
 statement = pytest.mark.statement
 KEPT = {P.SESSION_EXPIRY_INTERVAL: 100}
 
 
 @statement("MQTT-4.1.0-1")
-def test_session_outlives_its_expiry_interval_while_connected(connected: Callable[..., Peer], unique: str, clock: Clock) -> None:
+def test_session_outlives_its_expiry_interval_while_connected(
+    connected: Callable[..., Peer], unique: str, clock: Clock
+) -> None:
     client = connected(props={P.SESSION_EXPIRY_INTERVAL: 1})
     client.subscribe(unique)
     clock.advance(hours=1)
@@ -38,7 +40,9 @@ def test_messages_wait_for_a_client_that_is_away(connected: Callable[..., Peer],
 
 
 @statement("MQTT-4.1.0-1")
-def test_messages_published_after_a_cut_are_kept(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_messages_published_after_a_cut_are_kept(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=1)
     assert cut(unique + "s")
@@ -47,7 +51,9 @@ def test_messages_published_after_a_cut_are_kept(connected: Callable[..., Peer],
 
 
 @statement("MQTT-4.1.0-1")
-def test_broker_remembers_a_qos_2_message_it_received(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_broker_remembers_a_qos_2_message_it_received(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     subscriber = connected("s")
     subscriber.subscribe(unique, qos=2)
     publisher = connected("p", props=KEPT)
@@ -64,7 +70,9 @@ def test_broker_remembers_a_qos_2_message_it_received(connected: Callable[..., P
 
 
 @statement("MQTT-4.1.0-2")
-def test_ended_session_loses_subscriptions_and_messages(connected: Callable[..., Peer], unique: str, clock: Clock) -> None:
+def test_ended_session_loses_subscriptions_and_messages(
+    connected: Callable[..., Peer], unique: str, clock: Clock
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=1)
     client.disconnect()
@@ -78,7 +86,7 @@ def test_ended_session_loses_subscriptions_and_messages(connected: Callable[...,
 @statement("MQTT-4.1.0-2")
 def test_session_expiry_begins_when_the_connection_ends(
     connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock, cut: Callable[[str], bool]
-) -> None:  # fmt: skip
+) -> None:
     connected("a", props=KEPT)
     clock.advance(seconds=1000)
     assert cut(unique + "a")
@@ -87,7 +95,9 @@ def test_session_expiry_begins_when_the_connection_ends(
 
 
 @statement("MQTT-4.1.0-2")
-def test_each_disconnection_begins_the_expiry_anew(connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock) -> None:
+def test_each_disconnection_begins_the_expiry_anew(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str, clock: Clock
+) -> None:
     connected("a", props=KEPT).disconnect()
     for _ in range(3):
         clock.advance(seconds=60)
@@ -98,7 +108,9 @@ def test_each_disconnection_begins_the_expiry_anew(connected: Callable[..., Peer
 
 @statement("MQTT-4.1.0-1")
 @pytest.mark.broker(config={"mqtt": {"max_mqueue_len": 10}})
-def test_full_queue_drops_the_oldest_and_counts_them(connected: Callable[..., Peer], broker: RunningBroker, unique: str) -> None:
+def test_full_queue_drops_the_oldest_and_counts_them(
+    connected: Callable[..., Peer], broker: RunningBroker, unique: str
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=1)
     client.disconnect()
@@ -127,7 +139,9 @@ def test_queue_drops_what_waited_too_long(connected: Callable[..., Peer], unique
 
 
 @statement("MQTT-4.1.0-1")
-def test_session_can_be_resumed_in_another_protocol_version(connected: Callable[..., Peer], peer: PeerFactory, unique: str) -> None:
+def test_session_can_be_resumed_in_another_protocol_version(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str
+) -> None:
     client = connected("a", version=4, clean=False)
     client.subscribe(unique, qos=1)
     client.disconnect()

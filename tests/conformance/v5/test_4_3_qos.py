@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import P, PubAck, PubComp, Publish, PubRec, PubRel, R
-from nanomq.testing import Clock
 from peer import Peer, PeerFactory
+
+from nanomq.testing import Clock
 
 statement = pytest.mark.statement
 KEPT = {P.SESSION_EXPIRY_INTERVAL: 100}
@@ -24,7 +24,9 @@ def test_messages_pass_over_every_transport(connected: Callable[..., Peer], uniq
 
 
 @statement("MQTT-4.3.2-3", "MQTT-4.4.0-1", "MQTT-4.3.2-1")
-def test_qos_1_is_sent_again_until_its_puback(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_qos_1_is_sent_again_until_its_puback(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=1)
     connected("p").publish(unique, b"x")
@@ -51,7 +53,9 @@ def test_qos_1_publish_with_a_used_packet_id_is_a_new_message(connected: Callabl
 
 
 @statement("MQTT-4.3.3-3", "MQTT-4.4.0-1")
-def test_qos_2_is_sent_again_until_its_pubrec(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_qos_2_is_sent_again_until_its_pubrec(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=2)
     connected("p").publish(unique, b"x", qos=2)
@@ -62,7 +66,9 @@ def test_qos_2_is_sent_again_until_its_pubrec(connected: Callable[..., Peer], un
 
 
 @statement("MQTT-4.3.3-4", "MQTT-4.3.3-5", "MQTT-4.3.3-6", "MQTT-4.4.0-1")
-def test_after_pubrec_only_pubrel_is_sent_again(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_after_pubrec_only_pubrel_is_sent_again(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=2)
     connected("p").publish(unique, b"x", qos=2)
@@ -92,7 +98,9 @@ def test_repeated_pubrec_is_answered_with_pubrel_again(connected: Callable[..., 
 
 
 @statement("MQTT-4.3.3-4", "MQTT-4.4.0-2")
-def test_pubrec_with_an_error_ends_the_flow(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_pubrec_with_an_error_ends_the_flow(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     client = connected("s", props={**KEPT, P.RECEIVE_MAXIMUM: 1})
     client.subscribe(unique, qos=2)
     publisher = connected("p")
@@ -105,7 +113,9 @@ def test_pubrec_with_an_error_ends_the_flow(connected: Callable[..., Peer], uniq
 
 
 @statement("MQTT-4.4.0-2")
-def test_puback_with_an_error_ends_the_flow(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_puback_with_an_error_ends_the_flow(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=1)
     connected("p").publish(unique, b"refused")
@@ -117,7 +127,9 @@ def test_puback_with_an_error_ends_the_flow(connected: Callable[..., Peer], uniq
 
 @statement("MQTT-4.3.3-7")
 @pytest.mark.parametrize("qos", [1, 2])
-def test_message_that_was_sent_does_not_expire(connected: Callable[..., Peer], unique: str, clock: Clock, cut: Callable[[str], bool], qos: int) -> None:
+def test_message_that_was_sent_does_not_expire(
+    connected: Callable[..., Peer], unique: str, clock: Clock, cut: Callable[[str], bool], qos: int
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=qos)
     connected("p").publish(unique, b"x", qos=qos, props={P.MESSAGE_EXPIRY_INTERVAL: 10})
@@ -159,7 +171,9 @@ def test_qos_2_publish_after_pubcomp_is_a_new_message(connected: Callable[..., P
 
 @statement("MQTT-4.3.3-9")
 @pytest.mark.broker(config={"mqtt": {"payload_format_check": True}})
-def test_qos_2_publish_after_a_pubrec_with_an_error_is_a_new_message(connected: Callable[..., Peer], unique: str) -> None:
+def test_qos_2_publish_after_a_pubrec_with_an_error_is_a_new_message(
+    connected: Callable[..., Peer], unique: str
+) -> None:
     subscriber, publisher = connected("s"), connected("p")
     subscriber.subscribe(unique)
     publisher.send_publish(unique, b"\xff", 2, packet_id=9, props={P.PAYLOAD_FORMAT_INDICATOR: 1})
@@ -170,7 +184,9 @@ def test_qos_2_publish_after_a_pubrec_with_an_error_is_a_new_message(connected: 
 
 
 @statement("MQTT-4.3.3-13")
-def test_qos_2_flow_of_an_expired_message_is_completed(connected: Callable[..., Peer], unique: str, clock: Clock) -> None:
+def test_qos_2_flow_of_an_expired_message_is_completed(
+    connected: Callable[..., Peer], unique: str, clock: Clock
+) -> None:
     client = connected()
     client.send_publish(unique, b"x", 2, packet_id=9, props={P.MESSAGE_EXPIRY_INTERVAL: 1})
     client.expect(PubRec)
@@ -181,7 +197,9 @@ def test_qos_2_flow_of_an_expired_message_is_completed(connected: Callable[..., 
 
 @statement("MQTT-4.4.0-1")
 @pytest.mark.parametrize("qos", [1, 2])
-def test_nothing_is_sent_again_on_a_living_connection(connected: Callable[..., Peer], unique: str, clock: Clock, qos: int) -> None:
+def test_nothing_is_sent_again_on_a_living_connection(
+    connected: Callable[..., Peer], unique: str, clock: Clock, qos: int
+) -> None:
     client = connected("s")
     client.subscribe(unique, qos=qos)
     connected("p").publish(unique, b"x", qos=qos)
@@ -191,7 +209,9 @@ def test_nothing_is_sent_again_on_a_living_connection(connected: Callable[..., P
 
 
 @statement("MQTT-4.4.0-1", "MQTT-4.6.0-5")
-def test_messages_are_sent_again_in_their_order(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_messages_are_sent_again_in_their_order(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=2)
     publisher = connected("p")
@@ -218,7 +238,9 @@ def test_clean_start_sends_nothing_again(connected: Callable[..., Peer], unique:
 
 
 @statement("MQTT-4.4.0-1", "MQTT-4.9.0-2")
-def test_messages_sent_again_respect_a_smaller_window(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_messages_sent_again_respect_a_smaller_window(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=1)
     publisher = connected("p")
@@ -234,7 +256,9 @@ def test_messages_sent_again_respect_a_smaller_window(connected: Callable[..., P
 
 
 @statement("MQTT-4.4.0-1", "MQTT-2.2.1-4")
-def test_new_messages_after_a_reconnect_use_other_packet_ids(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_new_messages_after_a_reconnect_use_other_packet_ids(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=1)
     publisher = connected("p")
@@ -247,7 +271,9 @@ def test_new_messages_after_a_reconnect_use_other_packet_ids(connected: Callable
 
 
 @statement("MQTT-4.3.3-10", "MQTT-4.3.3-5")
-def test_qos_2_is_exactly_once_over_many_cuts(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_qos_2_is_exactly_once_over_many_cuts(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     subscriber = connected("s", props=KEPT)
     subscriber.subscribe(unique, qos=2)
     publisher = connected("p", props=KEPT)
@@ -272,7 +298,9 @@ def test_qos_2_is_exactly_once_over_many_cuts(connected: Callable[..., Peer], un
 
 
 @statement("MQTT-4.4.0-1")
-def test_resumed_session_of_another_peer_is_sent_again_on_it(connected: Callable[..., Peer], peer: PeerFactory, unique: str) -> None:
+def test_resumed_session_of_another_peer_is_sent_again_on_it(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str
+) -> None:
     first = connected("s", props=KEPT)
     first.subscribe(unique, qos=1)
     connected("p").publish(unique, b"x")
@@ -286,7 +314,7 @@ def test_resumed_session_of_another_peer_is_sent_again_on_it(connected: Callable
 @pytest.mark.parametrize(("qos", "wrong"), [(1, PubComp), (2, PubAck), (2, PubComp)])
 def test_wrong_acknowledgement_does_not_end_the_flow(
     connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool], qos: int, wrong: type[PubAck | PubComp]
-) -> None:  # fmt: skip
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=qos)
     connected("p").publish(unique, b"x", qos=qos)
@@ -299,7 +327,9 @@ def test_wrong_acknowledgement_does_not_end_the_flow(
 
 
 @statement("MQTT-4.4.0-1", "MQTT-4.6.0-5")
-def test_pubrel_and_publish_are_sent_again_each_in_order(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_pubrel_and_publish_are_sent_again_each_in_order(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=2)
     publisher = connected("p")
@@ -318,7 +348,9 @@ def test_pubrel_and_publish_are_sent_again_each_in_order(connected: Callable[...
 
 
 @statement("MQTT-4.3.3-6", "MQTT-4.9.0-2")
-def test_unfinished_pubrel_takes_a_place_in_the_new_window(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_unfinished_pubrel_takes_a_place_in_the_new_window(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     client = connected("s", props=KEPT)
     client.subscribe(unique, qos=2)
     publisher = connected("p")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import P, PubAck, Publish, PubRec, PubRel, R, packet, string, u16
 from peer import Endpoint, Peer, PeerFactory
 
@@ -13,7 +12,9 @@ statement = pytest.mark.statement
 
 
 @statement("MQTT-4.5.0-1")
-def test_every_client_with_a_matching_subscription_gets_the_message(connected: Callable[..., Peer], unique: str) -> None:
+def test_every_client_with_a_matching_subscription_gets_the_message(
+    connected: Callable[..., Peer], unique: str
+) -> None:
     subscribers = [connected(f"s{number}") for number in range(10)]
     for subscriber in subscribers:
         subscriber.subscribe(f"{unique}/#")
@@ -44,7 +45,9 @@ def test_message_goes_to_clients_of_every_version(connected: Callable[..., Peer]
 
 @statement("MQTT-4.5.0-1")
 @pytest.mark.parametrize("kind", ["tcp", "tls", "ws", "wss", "unix"])
-def test_message_goes_to_every_transport(endpoints: dict[str, Endpoint], connected: Callable[..., Peer], unique: str, kind: str) -> None:
+def test_message_goes_to_every_transport(
+    endpoints: dict[str, Endpoint], connected: Callable[..., Peer], unique: str, kind: str
+) -> None:
     factory = PeerFactory(endpoints[kind])
     other = factory()
     other.connect(unique + "other")
@@ -59,7 +62,9 @@ def test_message_goes_to_every_transport(endpoints: dict[str, Endpoint], connect
 def test_messages_keep_their_order(connected: Callable[..., Peer], unique: str, qos: int) -> None:
     subscriber, publisher = connected("s"), connected("p")
     subscriber.subscribe(f"{unique}/+", qos=qos)
-    publisher.send(*[Publish(f"{unique}/{number % 3}", u16(number), qos, packet_id=number + 1) for number in range(500)])
+    publisher.send(
+        *[Publish(f"{unique}/{number % 3}", u16(number), qos, packet_id=number + 1) for number in range(500)]
+    )
     assert [int.from_bytes(subscriber.expect(Publish).payload, "big") for _ in range(500)] == list(range(500))
 
 
@@ -81,7 +86,7 @@ def test_messages_that_waited_come_before_new_ones(connected: Callable[..., Peer
 @pytest.mark.parametrize(("qos", "kind"), [(1, PubAck), (2, PubRec)])
 def test_broker_acknowledges_in_the_order_of_the_messages(
     connected: Callable[..., Peer], unique: str, qos: int, kind: type[PubAck | PubRec]
-) -> None:  # fmt: skip
+) -> None:
     client = connected()
     ids = [7, 3, 500, 1, 65_535, 2]
     client.send(*[Publish(unique, b"", qos, packet_id=packet_id) for packet_id in ids])

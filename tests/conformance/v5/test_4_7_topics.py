@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import R, SubAck, packet, string, u16
 from peer import Peer
 
@@ -44,15 +43,42 @@ def test_empty_topic_filter_is_refused(connected: Callable[..., Peer]) -> None:
 @pytest.mark.parametrize(
     ("topic_filter", "topic", "is_match"),
     [
-        ("{}/#", "{}", True), ("{}/#", "{}/a", True), ("{}/#", "{}/a/b/c", True), ("{}/#", "{}/", True), ("{}/#", "{}x", False),
-        ("{}/a/#", "{}/a", True), ("{}/a/#", "{}", False), ("{}/+", "{}/a", True), ("{}/+", "{}/", True), ("{}/+", "{}", False),
-        ("{}/+", "{}/a/b", False), ("{}/+/b", "{}/a/b", True), ("{}/+/b", "{}//b", True), ("{}/+/b", "{}/a/c", False),
-        ("{}/+/+", "{}/a/b", True), ("{}/+/+", "{}/a", False), ("{}/+/#", "{}/a", True), ("{}/+/#", "{}/a/b/c", True), ("{}/+/#", "{}", False),
-        ("+/{}/#", "/{}", True), ("+/{}/#", "x/{}/y", True), ("/{}", "/{}", True), ("/{}", "{}", False), ("{}/", "{}/", True), ("{}/", "{}", False),
-        ("{}", "{}/", False), ("{}//a", "{}//a", True), ("{}//a", "{}/a", False), ("{}/a", "{}/A", False), ("{}/é", "{}/é", True),
-        ("{}/é", "{}/e\u0301", False), ("{}/ a", "{}/a", False), ("{}/*", "{}/a", False), ("{}/\\", "{}/\\", True),
+        ("{}/#", "{}", True),
+        ("{}/#", "{}/a", True),
+        ("{}/#", "{}/a/b/c", True),
+        ("{}/#", "{}/", True),
+        ("{}/#", "{}x", False),
+        ("{}/a/#", "{}/a", True),
+        ("{}/a/#", "{}", False),
+        ("{}/+", "{}/a", True),
+        ("{}/+", "{}/", True),
+        ("{}/+", "{}", False),
+        ("{}/+", "{}/a/b", False),
+        ("{}/+/b", "{}/a/b", True),
+        ("{}/+/b", "{}//b", True),
+        ("{}/+/b", "{}/a/c", False),
+        ("{}/+/+", "{}/a/b", True),
+        ("{}/+/+", "{}/a", False),
+        ("{}/+/#", "{}/a", True),
+        ("{}/+/#", "{}/a/b/c", True),
+        ("{}/+/#", "{}", False),
+        ("+/{}/#", "/{}", True),
+        ("+/{}/#", "x/{}/y", True),
+        ("/{}", "/{}", True),
+        ("/{}", "{}", False),
+        ("{}/", "{}/", True),
+        ("{}/", "{}", False),
+        ("{}", "{}/", False),
+        ("{}//a", "{}//a", True),
+        ("{}//a", "{}/a", False),
+        ("{}/a", "{}/A", False),
+        ("{}/é", "{}/é", True),
+        ("{}/é", "{}/e\u0301", False),
+        ("{}/ a", "{}/a", False),
+        ("{}/*", "{}/a", False),
+        ("{}/\\", "{}/\\", True),
     ],
-)  # fmt: skip
+)
 def test_matching(connected: Callable[..., Peer], unique: str, topic_filter: str, topic: str, is_match: bool) -> None:
     client = connected()
     client.subscribe(topic_filter.format(unique))
@@ -65,7 +91,9 @@ def test_matching(connected: Callable[..., Peer], unique: str, topic_filter: str
 @statement("MQTT-4.7.2-1")
 @pytest.mark.broker(config={})
 @pytest.mark.parametrize("topic_filter", ["#", "+/#", "+/{}/a", "+/+/+"])
-def test_leading_wildcard_does_not_match_dollar_topics(connected: Callable[..., Peer], unique: str, topic_filter: str) -> None:
+def test_leading_wildcard_does_not_match_dollar_topics(
+    connected: Callable[..., Peer], unique: str, topic_filter: str
+) -> None:
     client = connected()
     client.send(packet(0x82, u16(1) + b"\x00" + string(topic_filter.format(unique)) + b"\x20"))
     client.expect(SubAck)
@@ -75,7 +103,9 @@ def test_leading_wildcard_does_not_match_dollar_topics(connected: Callable[..., 
 
 @statement("MQTT-4.7.2-1")
 @pytest.mark.parametrize("topic_filter", ["$own/{}/a", "$own/#", "$own/+/a", "$own/{}/+"])
-def test_filter_that_names_the_dollar_matches_dollar_topics(connected: Callable[..., Peer], unique: str, topic_filter: str) -> None:
+def test_filter_that_names_the_dollar_matches_dollar_topics(
+    connected: Callable[..., Peer], unique: str, topic_filter: str
+) -> None:
     client = connected()
     client.subscribe(topic_filter.format(unique))
     client.send_publish(f"$own/{unique}/a", b"x")

@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import P, PubAck, PubComp, Publish, PubRec, PubRel, R, SubAck, packet, string, u16
-from nanomq.testing import Clock
 from peer import Peer, PeerFactory
+
+from nanomq.testing import Clock
 
 statement = pytest.mark.statement
 KEPT = {P.SESSION_EXPIRY_INTERVAL: 100}
@@ -25,7 +25,10 @@ def waiting(client: Peer) -> list[bytes]:
 
 
 @statement("MQTT-4.8.2-1", "MQTT-4.8.2-2")
-@pytest.mark.parametrize("topic_filter", ["$share/g", "$share/g/", "$share//a", "$share/", "$share/+/a", "$share/#/a", "$share/g+/a", "$share/#"])
+@pytest.mark.parametrize(
+    "topic_filter",
+    ["$share/g", "$share/g/", "$share//a", "$share/", "$share/+/a", "$share/#/a", "$share/g+/a", "$share/#"],
+)
 def test_filter_that_is_no_shared_subscription_is_refused(connected: Callable[..., Peer], topic_filter: str) -> None:
     client = connected()
     client.send(packet(0x82, u16(1) + b"\x00" + string(topic_filter) + b"\x00"))
@@ -150,7 +153,9 @@ def test_unacknowledged_qos_1_goes_to_another_member_when_one_ends(connected: Ca
 
 
 @statement("MQTT-4.8.2-4")
-def test_qos_2_is_completed_with_the_member_that_comes_back(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_qos_2_is_completed_with_the_member_that_comes_back(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     one = connected("1", props=KEPT)
     one.subscribe(f"$share/g/{unique}", qos=2)
     connected("p").publish(unique, b"x", qos=2)
@@ -169,7 +174,9 @@ def test_qos_2_is_completed_with_the_member_that_comes_back(connected: Callable[
 
 @statement("MQTT-4.8.2-5")
 @pytest.mark.parametrize("is_received", [False, True], ids=["before PUBREC", "after PUBREC"])
-def test_qos_2_goes_to_no_other_member_when_the_session_ends(connected: Callable[..., Peer], unique: str, is_received: bool) -> None:
+def test_qos_2_goes_to_no_other_member_when_the_session_ends(
+    connected: Callable[..., Peer], unique: str, is_received: bool
+) -> None:
     one = connected("1")
     one.subscribe(f"$share/g/{unique}", qos=2)
     connected("p").publish(unique, b"x", qos=2)
@@ -185,7 +192,9 @@ def test_qos_2_goes_to_no_other_member_when_the_session_ends(connected: Callable
 
 @statement("MQTT-4.8.2-6")
 @pytest.mark.parametrize(("qos", "kind"), [(1, PubAck), (2, PubRec)])
-def test_refused_message_goes_to_no_other_member(connected: Callable[..., Peer], unique: str, qos: int, kind: type[PubAck | PubRec]) -> None:
+def test_refused_message_goes_to_no_other_member(
+    connected: Callable[..., Peer], unique: str, qos: int, kind: type[PubAck | PubRec]
+) -> None:
     one = connected("1")
     one.subscribe(f"$share/g/{unique}", qos=qos)
     connected("p").publish(unique, b"x", qos=qos)
@@ -213,7 +222,9 @@ def test_shared_subscription_of_3_1_1_clients(connected: Callable[..., Peer], un
 
 @statement("MQTT-4.8.2-1")
 @pytest.mark.parametrize("seed", range(4))
-def test_groups_agree_with_a_plain_model(connected: Callable[..., Peer], tcp_peer: PeerFactory, unique: str, seed: int) -> None:
+def test_groups_agree_with_a_plain_model(
+    connected: Callable[..., Peer], tcp_peer: PeerFactory, unique: str, seed: int
+) -> None:
     """Random groups, filters and topics: each group with a matching filter gets one copy, each normal subscriber its own."""
     chance = random.Random(seed)
     filters = [f"{unique}/{rest}" for rest in ("a", "b", "+", "#", "a/b", "a/+", "+/b", "a/#")]
@@ -250,7 +261,7 @@ def matches(topic_filter: str, topic: str) -> bool:
 @statement("MQTT-4.8.2-3")
 def test_unacknowledged_qos_1_goes_to_another_member_when_the_session_expires(
     connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool], clock: Clock
-) -> None:  # fmt: skip
+) -> None:
     one = connected("1", props=KEPT)
     one.subscribe(f"$share/g/{unique}", qos=1)
     publisher = connected("p")
@@ -265,11 +276,16 @@ def test_unacknowledged_qos_1_goes_to_another_member_when_the_session_expires(
 
 
 @statement("MQTT-4.8.2-3")
-@pytest.mark.parametrize("strategy", [
-    pytest.param(name, marks=pytest.mark.broker(config={"mqtt": {"shared_strategy": name}}))
-    for name in ("round_robin", "random", "sticky", "least_inflight", "hash_clientid", "hash_topic")
-])  # fmt: skip
-def test_every_strategy_gives_each_message_to_one_member(connected: Callable[..., Peer], unique: str, strategy: str) -> None:
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        pytest.param(name, marks=pytest.mark.broker(config={"mqtt": {"shared_strategy": name}}))
+        for name in ("round_robin", "random", "sticky", "least_inflight", "hash_clientid", "hash_topic")
+    ],
+)
+def test_every_strategy_gives_each_message_to_one_member(
+    connected: Callable[..., Peer], unique: str, strategy: str
+) -> None:
     members = [connected(str(number)) for number in range(3)]
     for member in members:
         member.subscribe(f"$share/g/{unique}/#")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from mqtt import P, PubAck, Publish, PubRec, PubRel, R
 from peer import Peer
 
@@ -82,7 +81,9 @@ def test_packets_are_processed_while_the_quota_is_used_up(connected: Callable[..
 
 
 @statement("MQTT-4.9.0-1")
-def test_quota_begins_anew_with_each_connection(connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]) -> None:
+def test_quota_begins_anew_with_each_connection(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
     subscriber, publisher = connected("s", props={P.RECEIVE_MAXIMUM: 1, P.SESSION_EXPIRY_INTERVAL: 100}), connected("p")
     subscriber.subscribe(unique, qos=1)
     for number in range(3):

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-
 from mqtt import ConnAck, Connect, PingResp, Publish
 from peer import Endpoint, Peer, PeerFactory, WebSocket
 

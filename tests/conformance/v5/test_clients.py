@@ -10,11 +10,27 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from mqtt import (
+    Auth,
+    ConnAck,
+    Connect,
+    Disconnect,
+    P,
+    PingReq,
+    PubAck,
+    PubComp,
+    Publish,
+    PubRec,
+    PubRel,
+    R,
+    SubAck,
+    Subscribe,
+    properties,
+)
+from peer import TIMEOUT_S, Peer
 
-from mqtt import Auth, ConnAck, Connect, Disconnect, P, PingReq, PubAck, PubComp, Publish, PubRec, PubRel, R, SubAck, Subscribe, properties
 from nanomq import Client
 from nanomq.errors import ClientError
-from peer import TIMEOUT_S, Peer
 
 statement = pytest.mark.statement
 Accept = Callable[..., Peer]
@@ -324,7 +340,10 @@ def test_client_answers_a_challenge_with_auth_0x18() -> None:
         method = {P.AUTHENTICATION_METHOD: "SCRAM-SHA-256"}
         peer.send(Auth(R.CONTINUE_AUTHENTICATION, properties({**method, P.AUTHENTICATION_DATA: challenge})))
         answer = peer.expect(Auth)
-        assert (answer.reason, answer.properties.value(P.AUTHENTICATION_METHOD)) == (R.CONTINUE_AUTHENTICATION, "SCRAM-SHA-256")
+        assert (answer.reason, answer.properties.value(P.AUTHENTICATION_METHOD)) == (
+            R.CONTINUE_AUTHENTICATION,
+            "SCRAM-SHA-256",
+        )
         peer.send(ConnAck(reason=R.NOT_AUTHORIZED))
         peer.close()
 
