@@ -250,9 +250,7 @@ async fn open(
         let config = tls.ok_or_else(|| io::Error::other("no TLS configuration"))?;
         let name = rustls_pki_types::ServerName::try_from(target.host.clone())
             .map_err(io::Error::other)?;
-        stream = stream.with_tls_client(
-            rustls::ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?,
-        );
+        stream = stream.with_tls_client(Arc::clone(config), name)?;
     }
     if matches!(target.transport, Transport::Ws | Transport::Wss) {
         let key = [random()?, random()?, random()?].map(u64::from_ne_bytes);
