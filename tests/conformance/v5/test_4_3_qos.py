@@ -108,6 +108,7 @@ def test_pubrec_with_an_error_ends_the_flow(
     publisher.publish(unique, b"next", qos=2)
     client.send(PubRec(client.expect(Publish).packet_id, R.UNSPECIFIED_ERROR))
     assert client.receive().payload == b"next"
+    client.ping()
     assert cut(unique + "s")
     connected("s", clean=False).expect_nothing()
 
