@@ -1,6 +1,7 @@
 //! TLS of listeners and clients: what the settings say becomes a configuration of rustls.
 
-use super::certificate::{self, CertificateInfo, TlsError};
+use super::certificate;
+pub use super::certificate::{CertificateInfo, TlsError};
 use crate::settings::Tls as Settings;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -31,7 +32,7 @@ pub struct ServerTls {
 #[derive(Clone, Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
-    certificates: Arc<[CertificateInfo]>,
+    certificates: Vec<CertificateInfo>,
 }
 
 impl ServerTls {
@@ -67,14 +68,83 @@ impl ServerTls {
     }
 
     /// The certificates in use, the default one first: their names and when they expire.
-    pub fn certificates(&self) -> Arc<[CertificateInfo]> {
+    pub fn certificates(&self) -> Vec<CertificateInfo> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.certificates.clone()
+    }
+}
+
+/// TLS of a client.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ClientTlsOptions {
+    /// CAs of the server, PEM; empty = the system's.
+    pub cafile: String,
+    /// Our certificate chain, PEM; empty = none.
+    pub certfile: String,
+    /// Its key, PEM.
+    pub keyfile: String,
+    /// The key's password.
+    pub key_password: String,
+    /// Take any certificate of the server: only for tests.
+    pub insecure: bool,
+}
+
+/// Makes the configuration of a client.
+///
+/// # Errors
+/// A sentence with the file and what to do.
+pub fn client_config(options: &ClientTlsOptions) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder = if options.insecure {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+    } else if options.cafile.is_empty() {
+        builder.with_root_certificates(system_authorities()?)
+    } else {
+        builder.with_root_certificates(certificate::load_authorities(&options.cafile)?)
+    };
+    let ClientTlsOptions { certfile, keyfile, key_password, .. } = options;
+    let config = if certfile.is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        let chain = certificate::load_chain(certfile)?;
+        let key = certificate::load_key(key_file(certfile, keyfile), key_password)?;
+        builder.with_client_auth_cert(chain, key).map_err(|error| unusable(certfile, keyfile, &error))?
+    };
+    Ok(Arc::new(config))
+}
+
+fn load(settings: &Settings) -> Result<Self, TlsError> {
+        Ok(Self {
+            current: RwLock::new(load(settings)?),
+        })
+    }
+
+    /// Reads all files again. New connections use them; those that are open stay as they are.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); what was loaded before stays in use then.
+    pub fn reload(&self, settings: &Settings) -> Result<(), TlsError> {
+        let loaded = load(settings)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        Ok(())
+    }
+
+    /// What a new connection uses.
+    pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(
             &self
                 .current
                 .read()
                 .unwrap_or_else(PoisonError::into_inner)
-                .certificates,
+                .config,
         )
+    }
+
+    /// The certificates in use, the default one first: their names and when they expire.
+    pub fn certificates(&self) -> Vec<CertificateInfo> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.certificates.clone()
     }
 }
 
@@ -178,7 +248,7 @@ fn load(settings: &Settings) -> Result<Loaded, TlsError> {
     config.send_tls13_tickets = 1;
     Ok(Loaded {
         config: Arc::new(config),
-        certificates: infos.into(),
+        certificates: infos,
     })
 }
 
