@@ -3,19 +3,19 @@
 use crate::acceptor::{Acceptor, BoundListener};
 use crate::clock::Clock;
 use crate::mailbox::Mailbox;
+use crate::net::certificate::CertificateInfo;
 use crate::settings::{EngineSettings, random_u64};
 use crate::shard::{self, LocalMessage, Order, Surroundings, Visitor};
 use crate::tap::Tap;
 use nanomq_proto::route::router::Router;
 use nanomq_proto::route::verdict::{Drop, Ledger};
 use nanomq_proto::session::connection::Connection;
-use nanomq_proto::session::registry::{Command, Event, Level, Registry, protocol_name};
+use nanomq_proto::session::registry::{Command, Level, Registry, protocol_name};
 use nanomq_proto::session::session::Session;
 use nanomq_proto::wire::tables::ReasonCode;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -98,7 +98,7 @@ impl Engine {
             started: Instant::now(),
             settings,
         };
-        let level = engine.level();
+        let level = level(&engine.settings.event_level);
         for number in 0..shards as u16 {
             let router = Arc::clone(&engine.router);
             let mut registry = Registry::new(number, shards as u16, router, Arc::clone(&core), random_u64());
@@ -160,8 +160,9 @@ impl Engine {
                 }
                 self.router.configure(core.share_strategy, settings.retained_limits());
                 let core = Arc::new(core);
+                let level = level(&settings.event_level);
                 for mailbox in self.mailboxes.iter() {
-                    mailbox.order(Order::Command(Command::Configure(Arc::clone(&core))));
+                    mailbox.order(Order::Command(Command::Configure(Arc::clone(&core), level)));
                 }
             }
         }
@@ -244,24 +245,14 @@ impl Engine {
         ask(first, |answer| Order::Publish(message, answer))
     }
 
-    /// Readable when events wait.
-    pub fn events_fd(&self) -> RawFd {
-        self.tap.fd()
+    /// Events, also those after the end.
+    pub fn tap(&self) -> Arc<Tap> {
+        Arc::clone(&self.tap)
     }
 
-    /// Takes the events that wait.
-    pub fn drain_events(&self) -> Vec<Event> {
-        self.tap.drain()
-    }
-
-    fn level(&self) -> Level {
-        match self.settings.event_level.as_str() {
-            "trace" => Level::Trace,
-            "debug" => Level::Debug,
-            "warn" => Level::Warn,
-            "error" | "fatal" => Level::Error,
-            _ => Level::Info,
-        }
+    /// The certificates of all TLS listeners, with their dates.
+    pub fn certificates(&self) -> Vec<CertificateInfo> {
+        self.acceptor.certificates()
     }
 
     fn ask_all(&self, order: impl Fn(Sender<()>) -> Order) -> Result<(), String> {
@@ -298,6 +289,16 @@ impl Engine {
 impl std::ops::Drop for Engine {
     fn drop(&mut self) {
         self.stop(Duration::from_secs(2));
+    }
+}
+
+fn level(name: &str) -> Level {
+    match name {
+        "trace" => Level::Trace,
+        "debug" => Level::Debug,
+        "warn" => Level::Warn,
+        "error" | "fatal" => Level::Error,
+        _ => Level::Info,
     }
 }
 

@@ -13,6 +13,7 @@
 //! then nothing.
 
 pub mod acceptor;
+pub mod client;
 pub mod clock;
 pub mod engine;
 pub mod eventfd;

@@ -8,7 +8,7 @@
 
 use crate::clock::Clock;
 use crate::mailbox::{Mail, Mailbox};
-use crate::acceptor::Accepted;
+use crate::net::listener::{Accepted, Guard};
 use crate::net::stream::{DetachedStream, Stream};
 use crate::tap::Tap;
 use nanomq_proto::session::connection::{Connection, Origin};
@@ -16,7 +16,6 @@ use nanomq_proto::session::parcel::Batch;
 use nanomq_proto::session::publishing::LocalPublish;
 use nanomq_proto::session::registry::{Action, Command, ConnectionKey, Event, Level, Registry};
 use nanomq_proto::session::session::Session;
-use nanomq_proto::session::settings::ListenerLimits;
 use nanomq_proto::Time;
 use nanomq_proto::wire::packet::QoS;
 use nanomq_proto::wire::tables::{Properties, ReasonCode};
@@ -47,7 +46,7 @@ const LINGER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub enum Order {
     /// A connection was accepted.
-    Accepted(Accepted, Arc<ListenerLimits>),
+    Accepted(Accepted),
     /// A connection whose client is at home here.
     Moved(Box<Moved>),
     /// For the protocol core.
@@ -95,6 +94,7 @@ pub struct LocalMessage {
 pub struct Moved {
     stream: DetachedStream,
     origin: Arc<Origin>,
+    guard: Option<Guard>,
     unread: Vec<u8>,
 }
 
@@ -118,6 +118,8 @@ struct Link {
     /// Wakes the connection's task.
     waker: Waker,
     origin: Arc<Origin>,
+    /// Counts the connection at its listener.
+    guard: Option<Guard>,
     /// Read, not yet consumed.
     unread: Vec<u8>,
     is_handshaking: bool,
@@ -129,6 +131,24 @@ struct Link {
     closes_at: Option<Instant>,
     /// Everything is sent and our side is shut: only the peer's end is awaited.
     is_shut: bool,
+}
+
+impl Link {
+    fn new(stream: Stream, origin: Arc<Origin>, guard: Option<Guard>, unread: Vec<u8>) -> Self {
+        Self {
+            generation: 0,
+            stream,
+            waker: Waker::noop().clone(),
+            origin,
+            guard,
+            unread,
+            is_handshaking: false,
+            is_blocked: false,
+            is_paused: false,
+            closes_at: None,
+            is_shut: false,
+        }
+    }
 }
 
 /// The state of one shard.
@@ -535,7 +555,7 @@ impl Shard {
         // The task of the old place finds its link gone and ends.
         link.waker.wake_by_ref();
         let Ok(stream) = link.stream.detach() else { return };
-        let moved = Moved { stream, origin: link.origin, unread: link.unread };
+        let moved = Moved { stream, origin: link.origin, guard: link.guard, unread: link.unread };
         if let Some(mailbox) = self.surroundings.mailboxes.get(usize::from(shard)) {
             mailbox.order(Order::Moved(Box::new(moved)));
         }
@@ -571,15 +591,17 @@ impl Shard {
 
     fn carry_out(&mut self, now: Time, order: Order, shared: &Shared) {
         match order {
-            Order::Accepted(accepted, limits) => {
-                if let Ok(stream) = accepted.into_stream() {
-                    let origin = Arc::new(Origin { peer: stream.peer_addr(), listener: limits });
-                    self.open(now, stream, origin, Vec::new(), true, shared);
+            Order::Accepted(accepted) => {
+                let listener = accepted.limits();
+                if let Ok((stream, guard)) = accepted.into_stream() {
+                    let origin = Arc::new(Origin { peer: stream.peer_addr(), listener });
+                    let link = Link { is_handshaking: true, ..Link::new(stream, origin, Some(guard), Vec::new()) };
+                    self.open(now, link, shared);
                 }
             }
             Order::Moved(moved) => {
                 if let Ok(stream) = moved.stream.attach() {
-                    self.open(now, stream, moved.origin, moved.unread, false, shared);
+                    self.open(now, Link::new(stream, moved.origin, moved.guard, moved.unread), shared);
                 }
             }
             Order::Command(command) => self.registry.submit(now, command),
@@ -624,36 +646,18 @@ impl Shard {
     }
 
     /// Gives a new connection its place and its task.
-    fn open(
-        &mut self,
-        now: Time,
-        stream: Stream,
-        origin: Arc<Origin>,
-        unread: Vec<u8>,
-        is_handshaking: bool,
-        shared: &Shared,
-    ) {
+    fn open(&mut self, now: Time, mut link: Link, shared: &Shared) {
         if self.is_stopping {
             return;
         }
-        let key = self.registry.open(now, Arc::clone(&origin));
+        let key = self.registry.open(now, Arc::clone(&link.origin));
         let slot = key.slot as usize;
         if self.links.len() <= slot {
             self.links.resize_with(slot + 1, || None);
         }
-        let has_unread = !unread.is_empty();
-        self.links[slot] = Some(Link {
-            generation: key.generation,
-            stream,
-            waker: Waker::noop().clone(),
-            origin,
-            unread,
-            is_handshaking,
-            is_blocked: false,
-            is_paused: false,
-            closes_at: None,
-            is_shut: false,
-        });
+        let has_unread = !link.unread.is_empty();
+        link.generation = key.generation;
+        self.links[slot] = Some(link);
         if has_unread {
             self.take_unread(now, key);
         }

@@ -6,9 +6,12 @@
 //! never:            logic; anything that runs per message while the interpreter lock is held
 //! change here when: Python is to ask the engine for something new
 
+mod client;
+
 use nanomq_engine::engine::Engine as Running;
 use nanomq_engine::settings::EngineSettings;
 use nanomq_engine::shard::LocalMessage;
+use nanomq_engine::tap::Tap;
 use nanomq_proto::session::registry::Level;
 use nanomq_proto::wire::packet::QoS;
 use nanomq_proto::wire::tables::{Properties, PropertyPlace};
@@ -18,13 +21,17 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 /// The broker's engine.
-#[pyclass(module = "nanomq._core")]
+#[pyclass(module = "nanomq._core", frozen)]
 struct Engine {
     settings: EngineSettings,
-    running: Option<Running>,
+    /// Written by start and stop; read by everything else, on any thread.
+    running: RwLock<Option<Running>>,
+    /// Outlives the engine, so that the events of its end can be fetched.
+    tap: RwLock<Option<Arc<Tap>>>,
 }
 
 /// Level, event name and fields of one event.
@@ -34,58 +41,60 @@ type EventTuple<'py> = (&'static str, &'static str, Bound<'py, PyDict>);
 impl Engine {
     #[new]
     fn new(settings: &[u8]) -> PyResult<Self> {
-        Ok(Self { settings: parse(settings)?, running: None })
+        Ok(Self { settings: parse(settings)?, running: RwLock::default(), tap: RwLock::default() })
     }
 
-    fn start<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+    fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let settings = self.settings.clone();
         let running = py.detach(|| Running::start(settings)).map_err(PyRuntimeError::new_err)?;
         let answer = json(py, &running.listeners());
-        self.running = Some(running);
+        *write(&self.tap) = Some(running.tap());
+        *write(&self.running) = Some(running);
         answer
     }
 
     /// False if a connection or thread did not end within `timeout_s`.
-    fn stop(&mut self, py: Python<'_>, timeout_s: f64) -> PyResult<bool> {
+    fn stop(&self, py: Python<'_>, timeout_s: f64) -> PyResult<bool> {
         let timeout = seconds(timeout_s)?;
-        let running = self.running.take();
-        Ok(py.detach(|| running.is_none_or(|mut running| running.stop(timeout))))
+        Ok(py.detach(|| {
+            let running = write(&self.running).take();
+            running.is_none_or(|mut running| running.stop(timeout))
+        }))
     }
 
-    fn reload<'py>(&mut self, py: Python<'py>, settings: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    fn reload<'py>(&self, py: Python<'py>, settings: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
         let settings: EngineSettings = parse(settings)?;
-        let running = self.running.as_mut().ok_or_else(not_running)?;
-        let report = py.detach(|| running.reload(settings));
-        json(py, &report)
+        let report = py.detach(|| write(&self.running).as_mut().map(|running| running.reload(settings)));
+        json(py, &report.ok_or_else(not_running)?)
     }
 
     fn listeners<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        json(py, &self.running()?.listeners())
+        json(py, &self.ask(py, Running::listeners)?)
     }
 
-    fn metrics(&self) -> PyResult<BTreeMap<String, u64>> {
-        Ok(self.running()?.metrics())
+    fn metrics(&self, py: Python<'_>) -> PyResult<BTreeMap<String, u64>> {
+        self.ask(py, Running::metrics)
     }
 
     fn clients<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let running = self.running()?;
-        let clients = py.detach(|| running.clients());
-        json(py, &clients)
+        json(py, &self.ask(py, Running::clients)?)
+    }
+
+    fn certificates<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        json(py, &self.ask(py, Running::certificates)?)
     }
 
     fn advance(&self, py: Python<'_>, seconds_: f64) -> PyResult<()> {
-        let (running, by) = (self.running()?, seconds(seconds_)?);
-        py.detach(|| running.advance(by)).map_err(PyRuntimeError::new_err)
+        let by = seconds(seconds_)?;
+        self.ask(py, |running| running.advance(by))?.map_err(PyRuntimeError::new_err)
     }
 
     fn cut(&self, py: Python<'_>, client_id: &str) -> PyResult<bool> {
-        let running = self.running()?;
-        py.detach(|| running.cut(client_id)).map_err(PyRuntimeError::new_err)
+        self.ask(py, |running| running.cut(client_id))?.map_err(PyRuntimeError::new_err)
     }
 
     fn kick(&self, py: Python<'_>, client_id: &str, reason: u8) -> PyResult<bool> {
-        let running = self.running()?;
-        py.detach(|| running.kick(client_id, reason)).map_err(PyRuntimeError::new_err)
+        self.ask(py, |running| running.kick(client_id, reason))?.map_err(PyRuntimeError::new_err)
     }
 
     /// How many sessions the message was addressed to.
@@ -102,17 +111,16 @@ impl Engine {
         Properties::parse(&properties, PropertyPlace::Publish)
             .map_err(|error| PyValueError::new_err(format!("properties: {error}")))?;
         let qos = QoS::from_bits(qos).ok_or_else(|| PyValueError::new_err(format!("qos {qos}: write 0, 1 or 2")))?;
-        let running = self.running()?;
         let message = LocalMessage { topic, payload, qos, retain, properties };
-        py.detach(|| running.publish(message)).map_err(PyRuntimeError::new_err)
+        self.ask(py, |running| running.publish(message))?.map_err(PyRuntimeError::new_err)
     }
 
     fn events_fd(&self) -> PyResult<i32> {
-        Ok(self.running()?.events_fd())
+        read(&self.tap).as_ref().map(|tap| tap.fd()).ok_or_else(not_running)
     }
 
     fn drain_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<EventTuple<'py>>> {
-        let Some(running) = &self.running else { return Ok(Vec::new()) };
+        let Some(tap) = read(&self.tap).clone() else { return Ok(Vec::new()) };
         let tuple = |event: nanomq_proto::session::registry::Event| {
             let fields = PyDict::new(py);
             for (name, value) in event.fields {
@@ -120,14 +128,23 @@ impl Engine {
             }
             Ok((level_name(event.level), event.name, fields))
         };
-        running.drain_events().into_iter().map(tuple).collect()
+        tap.drain().into_iter().map(tuple).collect()
     }
 }
 
 impl Engine {
-    fn running(&self) -> PyResult<&Running> {
-        self.running.as_ref().ok_or_else(not_running)
+    /// Asks the running engine something, without the interpreter lock.
+    fn ask<T: Send>(&self, py: Python<'_>, question: impl FnOnce(&Running) -> T + Send) -> PyResult<T> {
+        py.detach(|| read(&self.running).as_ref().map(question)).ok_or_else(not_running)
     }
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn not_running() -> PyErr {
@@ -160,5 +177,6 @@ const fn level_name(level: Level) -> &'static str {
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_class::<Engine>()
+    module.add_class::<Engine>()?;
+    module.add_class::<client::RawClient>()
 }

@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// A connection with more than this waiting is flushed before the next reader runs.
 const URGENT_BYTES: usize = 64 * 1024;
 
+/// A connection that does not take its bytes may have this many waiting before messages go to the queue.
+const BLOCKED_BYTES: usize = 256 * 1024;
+
 /// A queue is refilled into the output up to this.
 const REFILL_BYTES: usize = 64 * 1024;
 
@@ -231,10 +234,12 @@ impl Registry {
             }
             return;
         };
+        let is_full = connection.is_blocked && connection.out.len() >= BLOCKED_BYTES;
         let waits = if grant.qos == QoS::AtMostOnce {
-            connection.is_blocked || !session.replay.is_empty()
+            // It need not wait for the window, only for its turn on the socket.
+            is_full || !session.replay.is_empty() || (connection.is_blocked && session.has_backlog())
         } else {
-            connection.is_blocked
+            is_full
                 || session.has_backlog()
                 || session.on_wire() >= usize::from(connection.window)
         };
@@ -307,7 +312,7 @@ impl Registry {
             ledger.queued.sub(1);
             end_waiting(ledger, now, &delivery, reason);
         });
-        while !connection.is_blocked && connection.out.len() < REFILL_BYTES {
+        while connection.out.len() < REFILL_BYTES {
             let window_open = session.on_wire() < usize::from(connection.window);
             if let Some(&id) = session.resend.front() {
                 if !window_open {

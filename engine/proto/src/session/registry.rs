@@ -88,8 +88,8 @@ pub enum Command {
     Deliver(Batch),
     /// End a client's connection with this reason.
     Kick(String, ReasonCode),
-    /// New settings.
-    Configure(Arc<Settings>),
+    /// New settings, and the level below which no events are made.
+    Configure(Arc<Settings>, Level),
     /// Publish all wills, then say good-bye to everybody. `[MQTT-3.14.0-1]`, reason 0x8B.
     Shutdown,
 }
@@ -237,7 +237,10 @@ impl Registry {
         match command {
             Command::Deliver(batch) => self.receive_batch(now, &batch),
             Command::Kick(client_id, reason) => self.kick(now, &client_id, reason),
-            Command::Configure(settings) => self.settings = settings,
+            Command::Configure(settings, level) => {
+                self.settings = settings;
+                self.level = level;
+            }
             Command::Shutdown => self.shut_down(now),
         }
     }
@@ -389,6 +392,11 @@ impl Registry {
     /// The slot of the connection of this client.
     pub fn connection_of(&self, client_id: &str) -> Option<u32> {
         self.sessions.get(*self.clients.get(client_id)?)?.connection
+    }
+
+    /// Whether a client id is at home on this shard.
+    pub fn is_home(&self, client_id: &str) -> bool {
+        self.home(client_id) == self.shard
     }
 
     /// The home shard of a client id.
