@@ -95,107 +95,33 @@ pub struct ClientTlsOptions {
 /// A sentence with the file and what to do.
 pub fn client_config(options: &ClientTlsOptions) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
     let builder = if options.insecure {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
     } else if options.cafile.is_empty() {
         builder.with_root_certificates(system_authorities()?)
     } else {
         builder.with_root_certificates(certificate::load_authorities(&options.cafile)?)
     };
-    let ClientTlsOptions { certfile, keyfile, key_password, .. } = options;
+    let ClientTlsOptions {
+        certfile,
+        keyfile,
+        key_password,
+        ..
+    } = options;
     let config = if certfile.is_empty() {
         builder.with_no_client_auth()
     } else {
         let chain = certificate::load_chain(certfile)?;
         let key = certificate::load_key(key_file(certfile, keyfile), key_password)?;
-        builder.with_client_auth_cert(chain, key).map_err(|error| unusable(certfile, keyfile, &error))?
+        builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| unusable(certfile, keyfile, &error))?
     };
     Ok(Arc::new(config))
-}
-
-fn load(settings: &Settings) -> Result<Self, TlsError> {
-        Ok(Self {
-            current: RwLock::new(load(settings)?),
-        })
-    }
-
-    /// Reads all files again. New connections use them; those that are open stay as they are.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load); what was loaded before stays in use then.
-    pub fn reload(&self, settings: &Settings) -> Result<(), TlsError> {
-        let loaded = load(settings)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
-        Ok(())
-    }
-
-    /// What a new connection uses.
-    pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(
-            &self
-                .current
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .config,
-        )
-    }
-
-    /// The certificates in use, the default one first: their names and when they expire.
-    pub fn certificates(&self) -> Vec<CertificateInfo> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.certificates.clone()
-    }
-}
-
-/// TLS of a client.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct ClientTls {
-    /// CAs of the server, PEM; empty = the system's.
-    pub cacertfile: String,
-    /// Our certificate chain, PEM; empty = none.
-    pub certfile: String,
-    /// Its key, PEM.
-    pub keyfile: String,
-    /// The key's password.
-    pub key_password: String,
-    /// Take any certificate of the server: only for tests.
-    pub is_insecure: bool,
-}
-
-impl ClientTls {
-    /// Reads all files.
-    ///
-    /// # Errors
-    /// A sentence with the file and what to do.
-    pub fn load(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?;
-        let builder = if self.is_insecure {
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
-        } else {
-            let roots = if self.cacertfile.is_empty() {
-                system_authorities()?
-            } else {
-                certificate::load_authorities(&self.cacertfile)?
-            };
-            builder.with_root_certificates(roots)
-        };
-        let config = if self.certfile.is_empty() {
-            builder.with_no_client_auth()
-        } else {
-            let chain = certificate::load_chain(&self.certfile)?;
-            let key =
-                certificate::load_key(key_file(&self.certfile, &self.keyfile), &self.key_password)?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| unusable(&self.certfile, &self.keyfile, &error))?
-        };
-        Ok(Arc::new(config))
-    }
 }
 
 fn load(settings: &Settings) -> Result<Loaded, TlsError> {
