@@ -41,7 +41,7 @@ class Host:
 
 
 def converse(client: Callable[[str], Awaitable[None]], server: Callable[[Host], T], version: int = V5) -> T:
-    """Runs both sides at once: `client(url)` on an event loop, `server(host)` on a thread; gives the server's result."""
+    """Runs `client(url)` on an event loop and `server(host)` on a thread; gives the server's result."""
     host = Host(version)
 
     async def both() -> T:

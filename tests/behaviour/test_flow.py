@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 import pytest
-from mqtt import V311, V5, P, PubAck, PubComp, Publish, PubRec, PubRel, R
+from mqtt import V5, V311, P, PubAck, PubComp, Publish, PubRec, PubRel, R
 from peer import Peer, PeerFactory
 
 from nanomq.testing import Clock
@@ -21,7 +21,9 @@ KEPT = {P.SESSION_EXPIRY_INTERVAL: 100_000}
 
 @pytest.mark.parametrize("maximum", [1, 2, 10])
 @pytest.mark.parametrize("qos", [1, 2])
-def test_broker_has_no_more_messages_under_way_than_allowed(connected: Connected, unique: str, maximum: int, qos: int) -> None:
+def test_broker_has_no_more_messages_under_way_than_allowed(
+    connected: Connected, unique: str, maximum: int, qos: int
+) -> None:
     subscriber, publisher = connected("s", props={P.RECEIVE_MAXIMUM: maximum}), connected("p")
     subscriber.subscribe(unique, qos=qos)
     for number in range(25):
@@ -151,7 +153,9 @@ def test_message_of_exactly_the_size_is_sent(connected: Connected, unique: str, 
 
 
 @pytest.mark.parametrize("version", [V311, V5])
-def test_everything_unfinished_is_sent_again_in_order(connected: Connected, cut: Cut, unique: str, version: int) -> None:
+def test_everything_unfinished_is_sent_again_in_order(
+    connected: Connected, cut: Cut, unique: str, version: int
+) -> None:
     props = KEPT if version == V5 else None
     client, publisher = connected("s", version=version, clean=version == V5, props=props), connected("p")
     client.subscribe(unique, qos=2)
@@ -186,7 +190,14 @@ def test_messages_that_waited_follow_the_retransmissions(connected: Connected, c
         publisher.publish(unique, b"%d" % number, qos=1)
     again = connected("s", clean=False, props=KEPT)
     received = [again.receive() for _ in range(6)]
-    assert [(int(m.payload), m.dup) for m in received] == [(0, True), (1, True), (2, True), (3, False), (4, False), (5, False)]
+    assert [(int(m.payload), m.dup) for m in received] == [
+        (0, True),
+        (1, True),
+        (2, True),
+        (3, False),
+        (4, False),
+        (5, False),
+    ]
 
 
 def test_nothing_is_sent_again_on_a_live_connection(connected: Connected, clock: Clock, unique: str) -> None:
@@ -237,7 +248,9 @@ def test_both_sides_may_use_the_same_packet_id_at_once(connected: Connected, uni
     client.expect_nothing()
 
 
-def test_subscribe_and_publish_may_use_the_same_packet_id_one_after_the_other(connected: Connected, unique: str) -> None:
+def test_subscribe_and_publish_may_use_the_same_packet_id_one_after_the_other(
+    connected: Connected, unique: str
+) -> None:
     client = connected()
     client.subscribe(unique, packet_id=5)
     client.publish(f"{unique}/x", b"m", qos=1, packet_id=5)
@@ -249,7 +262,9 @@ def test_subscribe_and_publish_may_use_the_same_packet_id_one_after_the_other(co
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("version", [V311, V5])
-def test_qos_2_is_exactly_once_across_cuts_anywhere(connected: Connected, cut: Cut, unique: str, version: int, seed: int) -> None:
+def test_qos_2_is_exactly_once_across_cuts_anywhere(
+    connected: Connected, cut: Cut, unique: str, version: int, seed: int
+) -> None:
     """Both clients follow the standard, and each loses its connection at random places."""
     chance = random.Random(seed)
     props = KEPT if version == V5 else None

@@ -1,17 +1,34 @@
-"""Malformed, oversize, out-of-order and hostile input: the right reason, that connection closed, nothing else disturbed."""
+"""Malformed, oversize, out-of-order and hostile input: the right reason, one closed connection, nobody else disturbed."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 from collections.abc import Callable, Iterator
 
 import pytest
-from mqtt import V31, V311, V5, Connect, Options, P, Publish, PubRel, R, Subscribe, Will, packet, properties, string, u16, varint
+from mqtt import (
+    V5,
+    V31,
+    V311,
+    Connect,
+    Options,
+    P,
+    Publish,
+    PubRel,
+    R,
+    Subscribe,
+    Will,
+    packet,
+    properties,
+    string,
+    u16,
+    varint,
+)
 from peer import Endpoint, Peer, PeerFactory, WebSocket, open_socket
 
 from nanomq.testing import RunningBroker
-import contextlib
 
 Connected = Callable[..., Peer]
 
@@ -67,7 +84,11 @@ def test_wrong_packet_gets_its_reason_and_closes_its_connection(connected: Conne
 def test_wrong_packet_closes_a_3_1_1_connection_without_a_word(connected: Connected, raw: bytes) -> None:
     client = connected(version=V311)
     client.send(raw)
-    if raw in (MALFORMED["properties longer than the packet"][0], MALFORMED["property length of five bytes"][0], MALFORMED["unknown property"][0]):
+    if raw in (
+        MALFORMED["properties longer than the packet"][0],
+        MALFORMED["property length of five bytes"][0],
+        MALFORMED["unknown property"][0],
+    ):
         client.ping()  # 3.1.1 has no properties: this is payload
     else:
         client.expect_closed()
@@ -108,13 +129,26 @@ def test_announced_giant_takes_no_memory(connected: Connected) -> None:
     ("raw", "reason"),
     [
         (packet(0x10, string("MQTT") + b"\x05\x03" + u16(0) + b"\x00" + string("c")), R.MALFORMED_PACKET),
-        (packet(0x10, string("MQTT") + b"\x05\x02" + u16(0) + b"\x05\x11\x00\x00\x00\x01" + string("c") + b"x"), R.MALFORMED_PACKET),
+        (
+            packet(0x10, string("MQTT") + b"\x05\x02" + u16(0) + b"\x05\x11\x00\x00\x00\x01" + string("c") + b"x"),
+            R.MALFORMED_PACKET,
+        ),
         (packet(0x10, string("MQTT") + b"\x05\x02" + u16(0) + b"\x03\x21\x00\x00" + string("c")), R.PROTOCOL_ERROR),
         (packet(0x10, string("MQTT") + b"\x05\x02" + u16(0) + b"\x02\x19\x02" + string("c")), R.PROTOCOL_ERROR),
-        (packet(0x10, string("MQTT") + b"\x05\x02" + u16(0) + b"\x05\x27\x00\x00\x00\x00" + string("c")), R.PROTOCOL_ERROR),
+        (
+            packet(0x10, string("MQTT") + b"\x05\x02" + u16(0) + b"\x05\x27\x00\x00\x00\x00" + string("c")),
+            R.PROTOCOL_ERROR,
+        ),
         (packet(0x10, string("MQTT") + b"\x06\x02" + u16(0) + b"\x00" + string("c")), R.UNSUPPORTED_PROTOCOL_VERSION),
     ],
-    ids=["reserved flag", "rest", "receive maximum 0", "request response information 2", "maximum packet size 0", "level 6"],
+    ids=[
+        "reserved flag",
+        "rest",
+        "receive maximum 0",
+        "request response information 2",
+        "maximum packet size 0",
+        "level 6",
+    ],
 )
 def test_wrong_connect_is_refused_or_closed(peer: PeerFactory, raw: bytes, reason: R) -> None:
     client = peer()
@@ -155,7 +189,9 @@ def test_endless_small_packets_are_served(connected: Connected) -> None:
 
 
 @pytest.mark.usefixtures("bystanders")
-def test_client_that_never_reads_its_answers_is_not_a_burden(connected: Connected, tcp_peer: PeerFactory, unique: str) -> None:
+def test_client_that_never_reads_its_answers_is_not_a_burden(
+    connected: Connected, tcp_peer: PeerFactory, unique: str
+) -> None:
     client = tcp_peer()
     client.connect(f"{unique}never")
     client.socket.setblocking(False)
@@ -218,7 +254,9 @@ def mutated(chance: random.Random, unique: str) -> bytes:
         b"".join(
             chance.choice(
                 [
-                    Connect(f"{unique}{chance.random()}", chance.choice([V31, V311, V5]), will=chance.choice([None, will])).encode(),
+                    Connect(
+                        f"{unique}{chance.random()}", chance.choice([V31, V311, V5]), will=chance.choice([None, will])
+                    ).encode(),
                     Publish(
                         unique,
                         b"payload",

@@ -16,7 +16,9 @@ Connected = Callable[..., Peer]
 
 @pytest.mark.parametrize("version", [3, 4, 5])
 @pytest.mark.parametrize("keepalive_s", [1, 10, 60, 65_535])
-def test_silent_client_is_closed_after_one_and_a_half_keepalives(connected: Connected, clock: Clock, version: int, keepalive_s: int) -> None:
+def test_silent_client_is_closed_after_one_and_a_half_keepalives(
+    connected: Connected, clock: Clock, version: int, keepalive_s: int
+) -> None:
     client = connected(version=version, keepalive_s=keepalive_s)
     clock.advance(seconds=after(keepalive_s * 1.5))
     client.expect_disconnect(R.KEEP_ALIVE_TIMEOUT)
@@ -54,7 +56,14 @@ def test_old_name_and_thousandths_mean_the_same(connected: Connected, clock: Clo
 
 @pytest.mark.parametrize(
     "packet",
-    [PingReq(), Publish("t", qos=1, packet_id=1), Publish("t", qos=2, packet_id=1), Subscribe(1, (("t", Options()),)), Unsubscribe(1, ("t",)), PubRel(1)],
+    [
+        PingReq(),
+        Publish("t", qos=1, packet_id=1),
+        Publish("t", qos=2, packet_id=1),
+        Subscribe(1, (("t", Options()),)),
+        Unsubscribe(1, ("t",)),
+        PubRel(1),
+    ],
     ids=lambda packet: packet.type.name,
 )
 def test_every_packet_of_the_client_counts(connected: Connected, clock: Clock, packet: Packet) -> None:

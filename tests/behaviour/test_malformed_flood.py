@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mqtt import V31, V311, V5, Connect, Options, P, PubRel, Publish, Subscribe, Unsubscribe, Will, properties
+from mqtt import V5, V31, V311, Connect, Options, P, Publish, PubRel, Subscribe, Unsubscribe, Will, properties
 from peer import Endpoint, Peer, Stream, WebSocket, open_socket, tls_context
 
 from nanomq.testing import RunningBroker
@@ -51,12 +51,22 @@ def inputs(seed: int, unique: str) -> Iterator[bytes]:
     will = Will(f"{unique}/will", b"w", 1, True, properties({P.WILL_DELAY_INTERVAL: 1}))
     while True:
         version = chance.choice([V31, V311, V5])
-        connect = Connect(f"{unique}-{chance.randrange(20)}", version, chance.random() < 0.5, chance.randrange(100), chance.choice([None, will])).encode()
+        connect = Connect(
+            f"{unique}-{chance.randrange(20)}",
+            version,
+            chance.random() < 0.5,
+            chance.randrange(100),
+            chance.choice([None, will]),
+        ).encode()
         packets = [
             connect,
             Publish(f"{unique}/t", b"payload", 0).encode(version),
-            Publish(f"{unique}/t", b"payload", 2, True, packet_id=chance.randrange(1, 65_536), properties=everything).encode(V5),
-            Subscribe(chance.randrange(65_536), ((f"{unique}/#", Options(2)), (f"$share/g/{unique}/+", Options(1)))).encode(version),
+            Publish(
+                f"{unique}/t", b"payload", 2, True, packet_id=chance.randrange(1, 65_536), properties=everything
+            ).encode(V5),
+            Subscribe(
+                chance.randrange(65_536), ((f"{unique}/#", Options(2)), (f"$share/g/{unique}/+", Options(1)))
+            ).encode(version),
             Unsubscribe(7, (f"{unique}/#",)).encode(version),
             PubRel(chance.randrange(1, 65_536)).encode(version),
             chance.randbytes(chance.randrange(1, 60)),
@@ -82,7 +92,9 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_malformed_inputs_disturb_nobody_and_leave_nothing(connected: Connected, opened: Callable[[], Stream], broker: RunningBroker, unique: str) -> None:
+def test_malformed_inputs_disturb_nobody_and_leave_nothing(
+    connected: Connected, opened: Callable[[], Stream], broker: RunningBroker, unique: str
+) -> None:
     one, other = connected("one"), connected("other")
     other.subscribe(f"{unique}quiet", qos=1)
     files, memory_kib = open_files(), 0

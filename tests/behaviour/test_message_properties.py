@@ -1,4 +1,4 @@
-"""What messages carry: expiry with the remaining time, payload format, request and response, all unchanged and in order."""
+"""What messages carry: expiry with the remaining time, payload format, request and response, unchanged and in order."""
 
 from __future__ import annotations
 
@@ -193,7 +193,9 @@ def test_payload_format_is_not_checked_by_default(connected: Connected, unique: 
 def test_wrong_payload_is_refused_with_0x99_if_asked(connected: Connected, unique: str, qos: int) -> None:
     publisher, subscriber = connected("p"), connected("s")
     subscriber.subscribe(unique, qos=2)
-    assert publisher.publish(unique, NOT_TEXT, qos=qos, props={P.PAYLOAD_FORMAT_INDICATOR: 1}) == R.PAYLOAD_FORMAT_INVALID
+    assert (
+        publisher.publish(unique, NOT_TEXT, qos=qos, props={P.PAYLOAD_FORMAT_INDICATOR: 1}) == R.PAYLOAD_FORMAT_INVALID
+    )
     for props in ({P.PAYLOAD_FORMAT_INDICATOR: 0}, {}):
         assert publisher.publish(unique, NOT_TEXT, qos=qos, props=props) == 0
         assert subscriber.receive().payload == NOT_TEXT

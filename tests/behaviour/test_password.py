@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from mqtt import V31, V311, V5, Connect, Publish, R
+from mqtt import V5, V31, V311, Connect, Publish, R
 from peer import Peer, PeerFactory
 
 from nanomq.testing import RunningBroker
@@ -30,7 +30,9 @@ def test_right_password_is_accepted(peer: PeerFactory, unique: str, version: int
     [("ann", b"Secret"), ("ann", b"secret "), ("ANN", b"secret"), ("nobody", b"secret"), ("ann", b"\xff")],
 )
 @pytest.mark.parametrize(("version", "code"), [(V31, 5), (V311, 5), (V5, R.BAD_USER_NAME_OR_PASSWORD)])
-def test_wrong_password_is_refused(peer: PeerFactory, unique: str, version: int, code: int, username: str, password: bytes) -> None:
+def test_wrong_password_is_refused(
+    peer: PeerFactory, unique: str, version: int, code: int, username: str, password: bytes
+) -> None:
     client = peer(version)
     answer = client.connect(unique, username=username, password=password)
     assert answer.reason == code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -11,7 +12,6 @@ from mqtt import V5, Connect
 from peer import Endpoint, Peer, WebSocket, open_socket, tls_context
 
 from nanomq.testing import RunningBroker
-import contextlib
 
 PROXIED = {kind: {"proxy_protocol": True} for kind in ("tcp", "ssl", "ws", "wss")}
 pytestmark = pytest.mark.broker(config={"listeners": PROXIED})
@@ -58,7 +58,11 @@ def version_2(command: int, family: int, addresses: bytes, extra: bytes = b"") -
 
 
 V4 = socket.inet_aton("192.0.2.7") + socket.inet_aton("198.51.100.1") + struct.pack("!HH", 40_001, 1883)
-V6 = socket.inet_pton(socket.AF_INET6, "2001:db8::7") + socket.inet_pton(socket.AF_INET6, "2001:db8::1") + struct.pack("!HH", 40_001, 1883)
+V6 = (
+    socket.inet_pton(socket.AF_INET6, "2001:db8::7")
+    + socket.inet_pton(socket.AF_INET6, "2001:db8::1")
+    + struct.pack("!HH", 40_001, 1883)
+)
 HEADERS = {
     "1 TCP4": (b"PROXY TCP4 192.0.2.7 198.51.100.1 40001 1883\r\n", "192.0.2.7"),
     "1 TCP6": (b"PROXY TCP6 2001:db8::7 2001:db8::1 40001 1883\r\n", "2001:db8::7"),
@@ -84,7 +88,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("header", "address"), HEADERS.values(), ids=HEADERS)
-def test_address_of_the_header_is_the_clients(proxied: Callable[[bytes], Proxied], broker: RunningBroker, unique: str, header: bytes, address: str) -> None:
+def test_address_of_the_header_is_the_clients(
+    proxied: Callable[[bytes], Proxied], broker: RunningBroker, unique: str, header: bytes, address: str
+) -> None:
     client = proxied(header)
     assert client.connect(unique).reason == 0
     (report,) = [found for found in broker.clients() if found["client_id"] == unique]
@@ -93,7 +99,9 @@ def test_address_of_the_header_is_the_clients(proxied: Callable[[bytes], Proxied
 
 
 @pytest.mark.parametrize("header", LOCAL.values(), ids=LOCAL)
-def test_proxy_may_connect_for_itself(proxied: Callable[[bytes], Proxied], broker: RunningBroker, unique: str, header: bytes) -> None:
+def test_proxy_may_connect_for_itself(
+    proxied: Callable[[bytes], Proxied], broker: RunningBroker, unique: str, header: bytes
+) -> None:
     client = proxied(header)
     assert client.connect(unique).reason == 0
     assert "127.0.0.1" in str(broker.clients())

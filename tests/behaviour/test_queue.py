@@ -34,7 +34,9 @@ Dropped = Callable[[str], int]
 
 
 @pytest.mark.broker(config={"mqtt": {"max_mqueue_len": 10}})
-def test_queue_keeps_the_newest_messages(connected: Connected, broker: RunningBroker, dropped: Dropped, unique: str) -> None:
+def test_queue_keeps_the_newest_messages(
+    connected: Connected, broker: RunningBroker, dropped: Dropped, unique: str
+) -> None:
     client, publisher = connected("s", props=KEPT), connected("p")
     client.subscribe(unique, qos=1)
     client.disconnect()
@@ -74,7 +76,9 @@ def test_message_larger_than_the_whole_queue_is_dropped(connected: Connected, dr
 
 
 @pytest.mark.broker(config={"mqtt": {"queue_ttl": "60s"}})
-def test_queue_is_bounded_by_age(connected: Connected, broker: RunningBroker, clock: Clock, dropped: Dropped, unique: str) -> None:
+def test_queue_is_bounded_by_age(
+    connected: Connected, broker: RunningBroker, clock: Clock, dropped: Dropped, unique: str
+) -> None:
     client, publisher = connected("s", props=KEPT), connected("p")
     client.subscribe(unique, qos=1)
     client.disconnect()
@@ -116,7 +120,9 @@ def test_message_without_subscribers_is_counted(connected: Connected, dropped: D
     assert dropped("no_subscribers") == 1
 
 
-def test_messages_of_a_session_that_ends_are_counted(connected: Connected, clock: Clock, broker: RunningBroker, dropped: Dropped, unique: str) -> None:
+def test_messages_of_a_session_that_ends_are_counted(
+    connected: Connected, clock: Clock, broker: RunningBroker, dropped: Dropped, unique: str
+) -> None:
     client, publisher = connected("s", props={P.SESSION_EXPIRY_INTERVAL: 10}), connected("p")
     client.subscribe(unique, qos=1)
     client.disconnect()
@@ -128,7 +134,9 @@ def test_messages_of_a_session_that_ends_are_counted(connected: Connected, clock
 
 
 @pytest.mark.broker(config={"mqtt": {"max_mqueue_len": 10, "max_inflight_window": 5}})
-def test_slow_client_that_is_connected_has_a_bounded_queue_too(connected: Connected, broker: RunningBroker, dropped: Dropped, unique: str) -> None:
+def test_slow_client_that_is_connected_has_a_bounded_queue_too(
+    connected: Connected, broker: RunningBroker, dropped: Dropped, unique: str
+) -> None:
     client, publisher = connected("s"), connected("p")
     client.subscribe(unique, qos=1)
     for number in range(40):
@@ -154,7 +162,9 @@ def test_one_full_queue_takes_nothing_from_others(connected: Connected, unique: 
         assert int(present.receive().payload) == number
 
 
-def test_subscriber_that_stops_reading_harms_nobody(connected: Connected, tcp_peer: Callable[[], Peer], broker: RunningBroker, unique: str) -> None:
+def test_subscriber_that_stops_reading_harms_nobody(
+    connected: Connected, tcp_peer: Callable[[], Peer], broker: RunningBroker, unique: str
+) -> None:
     stuck, reader, publisher = tcp_peer(), connected("r"), connected("p")
     stuck.connect(f"{unique}stuck")
     for client in (stuck, reader):

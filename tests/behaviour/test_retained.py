@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from mqtt import P, Options, Publish, R, SubAck, Subscribe
+from mqtt import Options, P, Publish, R, SubAck, Subscribe
 from peer import Peer, PeerFactory
 from timing import after, before, unless_late
 
@@ -44,7 +44,9 @@ def test_retain_handling_1_sends_again_after_unsubscribe(connected: Connected, u
 
 @pytest.mark.parametrize("as_published", [False, True])
 @pytest.mark.parametrize("retain", [False, True])
-def test_retain_as_published_for_live_messages(connected: Connected, unique: str, as_published: bool, retain: bool) -> None:
+def test_retain_as_published_for_live_messages(
+    connected: Connected, unique: str, as_published: bool, retain: bool
+) -> None:
     client, publisher = connected("s"), connected("p")
     client.subscribe((unique, Options(1, retain_as_published=as_published)))
     publisher.publish(unique, b"m", qos=1, retain=retain)
@@ -89,7 +91,9 @@ def test_expired_message_does_not_stop_the_others(connected: Connected, clock: C
     late.expect_nothing()
 
 
-def test_expired_messages_give_their_memory_back(connected: Connected, broker: RunningBroker, clock: Clock, unique: str) -> None:
+def test_expired_messages_give_their_memory_back(
+    connected: Connected, broker: RunningBroker, clock: Clock, unique: str
+) -> None:
     publisher = connected("p")
     clock.advance(hours=1)
     count = broker.metrics()["retained"]

@@ -14,7 +14,9 @@ from peer import Peer, PeerFactory
 from nanomq.testing import Clock
 
 METHOD = "SCRAM-SHA-256"
-pytestmark = pytest.mark.broker(config={"auth": {"allow_anonymous": False, "password": {"ann": "secret", "b,o=b": "pässwörd"}}})
+pytestmark = pytest.mark.broker(
+    config={"auth": {"allow_anonymous": False, "password": {"ann": "secret", "b,o=b": "pässwörd"}}}
+)
 
 
 class Scram:
@@ -41,7 +43,10 @@ class Scram:
         client_key = hmac.digest(salted, b"Client Key", "sha256")
         without_proof = f"c=biws,r={fields['r']}"
         text = f"n={self.username},r={self.nonce},{server_first.decode()},{without_proof}".encode()
-        proof = bytes(a ^ b for a, b in zip(client_key, hmac.digest(hashlib.sha256(client_key).digest(), text, "sha256"), strict=True))
+        proof = bytes(
+            a ^ b
+            for a, b in zip(client_key, hmac.digest(hashlib.sha256(client_key).digest(), text, "sha256"), strict=True)
+        )
         self.signature = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), text, "sha256")
         return f"{without_proof},p={base64.b64encode(proof).decode()}".encode()
 
@@ -97,7 +102,9 @@ def test_right_password_is_accepted_and_the_server_proves_itself(login: Login, u
 
 
 @pytest.mark.parametrize(("username", "password"), [("ann", "wrong"), ("nobody", "secret")])
-def test_wrong_password_and_unknown_user_fail_alike(peer: PeerFactory, unique: str, username: str, password: str) -> None:
+def test_wrong_password_and_unknown_user_fail_alike(
+    peer: PeerFactory, unique: str, username: str, password: str
+) -> None:
     client, scram = peer(), Scram(username, password)
     client.send(connect(unique, scram.first))
     client.send(auth(R.CONTINUE_AUTHENTICATION, scram.final(challenge(client))))
@@ -133,7 +140,9 @@ def test_replayed_final_message_fails(peer: PeerFactory, unique: str) -> None:
     second.expect_refused(R.NOT_AUTHORIZED)
 
 
-@pytest.mark.parametrize("data", [None, b"", b"nonsense", b"n,,n=ann", b"n,,r=x,n=ann", b"p=tls-unique,,n=ann,r=x", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "data", [None, b"", b"nonsense", b"n,,n=ann", b"n,,r=x,n=ann", b"p=tls-unique,,n=ann,r=x", b"\xff\xfe"]
+)
 def test_first_message_that_is_none_is_refused(peer: PeerFactory, unique: str, data: bytes | None) -> None:
     client = peer()
     client.send(connect(unique, data))
@@ -243,7 +252,9 @@ def test_re_authentication_with_another_method_closes_the_connection(login: Logi
     assert found.reason in (R.PROTOCOL_ERROR, R.BAD_AUTHENTICATION_METHOD)
 
 
-def test_re_authentication_without_enhanced_authentication_closes_the_connection(peer: PeerFactory, unique: str) -> None:
+def test_re_authentication_without_enhanced_authentication_closes_the_connection(
+    peer: PeerFactory, unique: str
+) -> None:
     client = peer()
     client.connect(unique, username="ann", password=b"secret")
     client.send(auth(R.RE_AUTHENTICATE, Scram("ann", "secret").first))

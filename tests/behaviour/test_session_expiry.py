@@ -34,7 +34,9 @@ def expiry(seconds: int) -> dict[P, int]:
 
 
 @pytest.mark.parametrize("seconds", [1, 10, 3600, 86_400 * 30])
-def test_session_is_there_just_before_its_expiry(connected: Connected, resume: Resume, clock: Clock, seconds: int) -> None:
+def test_session_is_there_just_before_its_expiry(
+    connected: Connected, resume: Resume, clock: Clock, seconds: int
+) -> None:
     def attempt() -> None:
         connected(props=expiry(seconds)).disconnect()
         clock.advance(seconds=before(seconds))
@@ -44,13 +46,17 @@ def test_session_is_there_just_before_its_expiry(connected: Connected, resume: R
 
 
 @pytest.mark.parametrize("seconds", [1, 10, 3600, 86_400 * 30])
-def test_session_is_gone_just_after_its_expiry(connected: Connected, resume: Resume, clock: Clock, seconds: int) -> None:
+def test_session_is_gone_just_after_its_expiry(
+    connected: Connected, resume: Resume, clock: Clock, seconds: int
+) -> None:
     connected(props=expiry(seconds)).disconnect()
     clock.advance(seconds=after(seconds))
     assert not resume()
 
 
-def test_session_that_expired_is_no_longer_listed(connected: Connected, broker: RunningBroker, clock: Clock, unique: str) -> None:
+def test_session_that_expired_is_no_longer_listed(
+    connected: Connected, broker: RunningBroker, clock: Clock, unique: str
+) -> None:
     client = connected(props=expiry(10))
     client.disconnect()
     assert unique in str(broker.clients())
@@ -149,7 +155,9 @@ def test_connection_in_time_stops_the_expiry(connected: Connected, resume: Resum
     assert resume()
 
 
-def test_expiry_is_kept_from_the_second_of_two_offline_times(connected: Connected, resume: Resume, clock: Clock) -> None:
+def test_expiry_is_kept_from_the_second_of_two_offline_times(
+    connected: Connected, resume: Resume, clock: Clock
+) -> None:
     connected(props=expiry(10)).disconnect()
     clock.advance(seconds=8)
     connected(clean=False, props=expiry(10)).disconnect()
@@ -162,7 +170,9 @@ def test_clean_start_keeps_the_new_session_for_its_expiry(connected: Connected, 
     assert resume()
 
 
-def test_messages_and_subscriptions_end_with_the_session(connected: Connected, clock: Clock, broker: RunningBroker, unique: str) -> None:
+def test_messages_and_subscriptions_end_with_the_session(
+    connected: Connected, clock: Clock, broker: RunningBroker, unique: str
+) -> None:
     client, publisher = connected("a", props=expiry(10)), connected("p")
     client.subscribe(unique, qos=1)
     client.disconnect()
@@ -175,7 +185,9 @@ def test_messages_and_subscriptions_end_with_the_session(connected: Connected, c
     again.expect_nothing()
 
 
-def test_session_that_expires_publishes_its_delayed_will(connected: Connected, cut: Cut, clock: Clock, unique: str) -> None:
+def test_session_that_expires_publishes_its_delayed_will(
+    connected: Connected, cut: Cut, clock: Clock, unique: str
+) -> None:
     observer = connected("o")
     observer.subscribe(unique)
     will = Will(unique, b"gone", properties=properties({P.WILL_DELAY_INTERVAL: 1000}))

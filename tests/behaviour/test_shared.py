@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
-from mqtt import V31, V311, V5, P, PubAck, Publish, PubRec, R, string
+from mqtt import V5, V31, V311, P, PubAck, Publish, PubRec, R, string
 from peer import Endpoint, Peer
 
 from nanomq.testing import RunningBroker, running
@@ -75,7 +75,20 @@ def test_member_of_two_groups_and_a_plain_subscription_gets_three_copies(connect
     assert len(waiting(client)) == 3
 
 
-@pytest.mark.parametrize("text", ["$share/g/", "$share/g", "$share//T", "$share/+/T", "$share/#/T", "$share/a+b/T", "$share/", "$share/g/T/#/x", "$share/g/T+"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$share/g/",
+        "$share/g",
+        "$share//T",
+        "$share/+/T",
+        "$share/#/T",
+        "$share/a+b/T",
+        "$share/",
+        "$share/g/T/#/x",
+        "$share/g/T+",
+    ],
+)
 @pytest.mark.parametrize("version", [V311, V5])
 def test_malformed_shared_filter_is_refused(connected: Connected, unique: str, text: str, version: int) -> None:
     client = connected(version=version)
@@ -85,11 +98,26 @@ def test_malformed_shared_filter_is_refused(connected: Connected, unique: str, t
         assert client.recv_raw() in (None, b"\x90\x03\x00\x01\x80")
         return
     found = client.recv()
-    assert getattr(found, "reasons", (getattr(found, "reason", 0),))[0] in (R.TOPIC_FILTER_INVALID, R.PROTOCOL_ERROR, R.MALFORMED_PACKET)
+    assert getattr(found, "reasons", (getattr(found, "reason", 0),))[0] in (
+        R.TOPIC_FILTER_INVALID,
+        R.PROTOCOL_ERROR,
+        R.MALFORMED_PACKET,
+    )
 
 
 @pytest.mark.parametrize(
-    "text", ["$share/g//T", "$share/g//", "$share/g/T//", "$share/$g/T", "$share/g g/T", "$share/g/$x/T", "$share/é/T", "$sharex/g/T", "$SHARE/g/T"]
+    "text",
+    [
+        "$share/g//T",
+        "$share/g//",
+        "$share/g/T//",
+        "$share/$g/T",
+        "$share/g g/T",
+        "$share/g/$x/T",
+        "$share/é/T",
+        "$sharex/g/T",
+        "$SHARE/g/T",
+    ],
 )
 def test_unusual_filters_match_exactly(connected: Connected, unique: str, text: str) -> None:
     client, publisher = connected("s"), connected("p")
@@ -132,7 +160,9 @@ def strategy(name: str) -> pytest.MarkDecorator:
     return pytest.mark.broker(config={"mqtt": {"shared_strategy": name}})
 
 
-def spread(connected: Connected, group: list[Peer], topics: list[str], publisher: str = "p", count: int = 30) -> list[int]:
+def spread(
+    connected: Connected, group: list[Peer], topics: list[str], publisher: str = "p", count: int = 30
+) -> list[int]:
     """How many of `count` messages each member got."""
     sender = connected(publisher)
     for number in range(count):
@@ -207,7 +237,13 @@ def test_hash_topic_keeps_a_topic_with_one_member(connected: Connected, unique: 
     group = members(connected, 3, f"$share/g/{unique}/#")
     chosen = []
     for number in range(30):
-        counts = [sum(pair) for pair in zip(*(spread(connected, group, [f"{unique}/{number}"], publisher=name, count=3) for name in "pq"), strict=True)]
+        counts = [
+            sum(pair)
+            for pair in zip(
+                *(spread(connected, group, [f"{unique}/{number}"], publisher=name, count=3) for name in "pq"),
+                strict=True,
+            )
+        ]
         assert sorted(counts) == [0, 0, 6]
         chosen.append(counts.index(6))
     assert set(chosen) == {0, 1, 2}
@@ -342,7 +378,9 @@ class Model:
 
     def matching(self, topic: str) -> dict[str, set[int]]:
         """Groups with members that a message to `topic` reaches."""
-        return {name: members for name, members in self.groups.items() if members and matches(name.split("/", 2)[2], topic)}
+        return {
+            name: members for name, members in self.groups.items() if members and matches(name.split("/", 2)[2], topic)
+        }
 
 
 def matches(text: str, topic: str) -> bool:

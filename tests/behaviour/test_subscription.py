@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from mqtt import P, Options, R, Subscribe, properties
+from mqtt import Options, P, R, Subscribe, properties
 from peer import Peer, PeerFactory
 
 Connected = Callable[..., Peer]
@@ -180,7 +180,13 @@ def test_dollar_topics_are_hidden_from_wildcards(connected: Connected, unique: s
 @pytest.mark.broker(config={"mqtt": {"max_subscriptions": 3}})
 def test_subscriptions_of_one_client_are_bounded(connected: Connected, unique: str) -> None:
     client = connected()
-    assert client.subscribe(*[f"{unique}/{number}" for number in range(5)]).reasons == (0, 0, 0, R.QUOTA_EXCEEDED, R.QUOTA_EXCEEDED)
+    assert client.subscribe(*[f"{unique}/{number}" for number in range(5)]).reasons == (
+        0,
+        0,
+        0,
+        R.QUOTA_EXCEEDED,
+        R.QUOTA_EXCEEDED,
+    )
     assert client.subscribe((f"{unique}/0", 1)).reasons == (1,)
     client.unsubscribe(f"{unique}/1")
     assert client.subscribe(f"{unique}/9").reasons == (0,)
@@ -196,7 +202,10 @@ def test_what_is_not_available_is_announced_and_refused(peer: PeerFactory, uniqu
     assert client.subscribe((unique, 2)).reasons == (1,)
     client.send_publish(unique, b"m", qos=2)
     client.expect_disconnect(R.QOS_NOT_SUPPORTED)
-    for text, reason in ((f"{unique}/+", R.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED), (f"$share/g/{unique}", R.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)):
+    for text, reason in (
+        (f"{unique}/+", R.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED),
+        (f"$share/g/{unique}", R.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED),
+    ):
         client = peer()
         client.connect(unique)
         client.send(Subscribe(1, ((text, Options()),)))

@@ -1,4 +1,4 @@
-"""TLS: client certificates, several server names, revocation, versions, and certificates changed while connections live."""
+"""TLS: client certificates, several server names, revocation, versions, certificates changed while connections live."""
 
 from __future__ import annotations
 
@@ -59,11 +59,18 @@ class Files:
         now = datetime.datetime.now(datetime.UTC)
         key = serialization.load_pem_private_key(self.clients.private_key_pem.bytes(), None)
         issuer = x509.load_pem_x509_certificate(self.clients.cert_pem.bytes()).subject
-        builder = x509.CertificateRevocationListBuilder().issuer_name(issuer).last_update(now).next_update(now + datetime.timedelta(days=1))
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(issuer)
+            .last_update(now)
+            .next_update(now + datetime.timedelta(days=1))
+        )
         builder = builder.add_extension(x509.CRLNumber(1), critical=False)
         for leaf in revoked:
             serial = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes()).serial_number
-            builder = builder.add_revoked_certificate(x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build())
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+            )
         signed = builder.sign(key, hashes.SHA256())  # type: ignore[arg-type]
         Path(self.path("crl")).write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
@@ -82,7 +89,11 @@ def secure(request: pytest.FixtureRequest) -> str:
 
 def config(files: Files, kind: str, **keys: Any) -> dict[str, Any]:
     """One TLS listener."""
-    return {"listeners": {kind: {"bind": "127.0.0.1:0", "certfile": files.path("server"), "keyfile": files.path("server-key"), **keys}}}
+    return {
+        "listeners": {
+            kind: {"bind": "127.0.0.1:0", "certfile": files.path("server"), "keyfile": files.path("server-key"), **keys}
+        }
+    }
 
 
 def endpoint(broker: RunningBroker, files: Files, client: str = "", server_name: str = "localhost") -> Endpoint:
@@ -148,17 +159,25 @@ def test_server_name_chooses_the_certificate(files: Files, secure: str) -> None:
 def test_key_with_a_password(files: Files, secure: str) -> None:
     path = Path(files.path("server-key"))
     key = serialization.load_pem_private_key(path.read_bytes(), None)
-    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"open sesame")))
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"open sesame"),
+        )
+    )
     with running(config(files, secure, key_password="open sesame")) as broker:
         assert is_served(endpoint(broker, files))
     with pytest.raises(NanomqError), running(config(files, secure, key_password="wrong")):
         pass
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
 def test_broken_certificate_is_an_error_that_names_the_file(files: Files, secure: str, content: bytes) -> None:
     Path(files.path("server")).write_bytes(content)
-    with pytest.raises(NanomqError, match="server.pem"), running(config(files, secure)):
+    with pytest.raises(NanomqError, match=r"server\.pem"), running(config(files, secure)):
         pass
 
 
@@ -199,7 +218,14 @@ def test_certificate_is_not_asked_for_by_default(files: Files, secure: str) -> N
 def test_revoked_certificate_is_refused(files: Files, secure: str) -> None:
     files.client("ann")
     files.revoke(files.client("bob"))
-    required = config(files, secure, cacertfile=files.path("client-ca"), crlfile=files.path("crl"), verify_peer=True, fail_if_no_peer_cert=True)
+    required = config(
+        files,
+        secure,
+        cacertfile=files.path("client-ca"),
+        crlfile=files.path("crl"),
+        verify_peer=True,
+        fail_if_no_peer_cert=True,
+    )
     with running(required) as broker:
         assert is_served(endpoint(broker, files, "ann"))
         assert not is_served(endpoint(broker, files, "bob"))
@@ -245,7 +271,14 @@ def test_broken_certificate_at_reload_changes_nothing(files: Files, secure: str)
 def test_revocation_list_changes_by_reload(files: Files, secure: str) -> None:
     bob = files.client("bob")
     files.revoke()
-    settings = config(files, secure, cacertfile=files.path("client-ca"), crlfile=files.path("crl"), verify_peer=True, fail_if_no_peer_cert=True)
+    settings = config(
+        files,
+        secure,
+        cacertfile=files.path("client-ca"),
+        crlfile=files.path("crl"),
+        verify_peer=True,
+        fail_if_no_peer_cert=True,
+    )
     with running(settings) as broker:
         where = endpoint(broker, files, "bob")
         assert is_served(where)
@@ -268,7 +301,10 @@ def test_session_ticket_resumes(files: Files) -> None:
         ticket = first.socket.session
         first.close()
         host, _, port = where.address.rpartition(":")
-        with socket.create_connection((host, int(port))) as plain, context.wrap_socket(plain, server_hostname="localhost", session=ticket) as again:
+        with (
+            socket.create_connection((host, int(port))) as plain,
+            context.wrap_socket(plain, server_hostname="localhost", session=ticket) as again,
+        ):
             assert again.session_reused
 
 

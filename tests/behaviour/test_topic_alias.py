@@ -143,7 +143,9 @@ def test_broker_stays_within_the_clients_maximum(connected: Connected, unique: s
     assert all(isinstance(number, int) and 1 <= number <= maximum for number in numbers if number is not None)
 
 
-def test_aliases_of_the_broker_start_anew_with_each_connection(connected: Connected, cut: Callable[[str], bool], unique: str) -> None:
+def test_aliases_of_the_broker_start_anew_with_each_connection(
+    connected: Connected, cut: Callable[[str], bool], unique: str
+) -> None:
     props = {P.TOPIC_ALIAS_MAXIMUM: 10, **KEPT}
     subscriber, publisher = connected("s", props=props), connected("p")
     subscriber.subscribe(unique, qos=1)

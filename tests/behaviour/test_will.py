@@ -36,7 +36,9 @@ def observer(connected: Connected, unique: str) -> Peer:
 
 @pytest.mark.parametrize("version", [V31, V311, V5])
 @pytest.mark.parametrize("clean", [True, False])
-def test_will_is_published_at_an_abrupt_end(connected: Connected, observer: Peer, cut: Cut, unique: str, version: int, clean: bool) -> None:
+def test_will_is_published_at_an_abrupt_end(
+    connected: Connected, observer: Peer, cut: Cut, unique: str, version: int, clean: bool
+) -> None:
     client = connected(version=version, clean=clean, will=Will(unique, b"gone", qos=1))
     observer.expect_nothing()
     assert cut(client.client_id)
@@ -46,7 +48,9 @@ def test_will_is_published_at_an_abrupt_end(connected: Connected, observer: Peer
 
 @pytest.mark.parametrize("version", [V31, V311, V5])
 @pytest.mark.parametrize("clean", [True, False])
-def test_disconnect_cancels_the_will(connected: Connected, observer: Peer, clock: Clock, unique: str, version: int, clean: bool) -> None:
+def test_disconnect_cancels_the_will(
+    connected: Connected, observer: Peer, clock: Clock, unique: str, version: int, clean: bool
+) -> None:
     client = connected(version=version, clean=clean, will=Will(unique, b"gone", qos=1))
     client.disconnect()
     clock.advance(hours=100)
@@ -59,7 +63,9 @@ def test_disconnect_with_will_publishes_it(connected: Connected, observer: Peer,
 
 
 @pytest.mark.parametrize("reason", [0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99])
-def test_disconnect_with_an_error_publishes_the_will(connected: Connected, observer: Peer, unique: str, reason: int) -> None:
+def test_disconnect_with_an_error_publishes_the_will(
+    connected: Connected, observer: Peer, unique: str, reason: int
+) -> None:
     connected(will=Will(unique, b"gone")).disconnect(reason)
     assert observer.receive().payload == b"gone"
 
@@ -73,7 +79,9 @@ def test_take_over_publishes_the_will(connected: Connected, observer: Peer, uniq
 
 
 @pytest.mark.parametrize("version", [V31, V311, V5])
-def test_kick_publishes_the_will(connected: Connected, observer: Peer, broker: RunningBroker, unique: str, version: int) -> None:
+def test_kick_publishes_the_will(
+    connected: Connected, observer: Peer, broker: RunningBroker, unique: str, version: int
+) -> None:
     client = connected(version=version, will=Will(unique, b"gone"))
     assert broker.call("kick", client.client_id)
     assert observer.receive().payload == b"gone"
@@ -115,7 +123,9 @@ def test_will_sees_the_subscriptions_at_the_time_it_is_published(connected: Conn
 # --- delay ---
 
 
-def test_delayed_will_is_published_after_its_delay(connected: Connected, observer: Peer, cut: Cut, clock: Clock, unique: str) -> None:
+def test_delayed_will_is_published_after_its_delay(
+    connected: Connected, observer: Peer, cut: Cut, clock: Clock, unique: str
+) -> None:
     client = connected(will=Will(unique, b"gone", properties=will_properties(60)), props=KEPT)
     assert cut(client.client_id)
     clock.advance(seconds=after(60))
@@ -124,7 +134,9 @@ def test_delayed_will_is_published_after_its_delay(connected: Connected, observe
     observer.expect_nothing()
 
 
-def test_delayed_will_is_not_published_before(connected: Connected, observer: Peer, cut: Cut, clock: Clock, unique: str) -> None:
+def test_delayed_will_is_not_published_before(
+    connected: Connected, observer: Peer, cut: Cut, clock: Clock, unique: str
+) -> None:
     def attempt() -> None:
         client = connected(will=Will(unique, b"gone", properties=will_properties(60)), props=KEPT)
         assert cut(client.client_id)
@@ -140,7 +152,9 @@ def test_delay_0_publishes_at_once(connected: Connected, observer: Peer, cut: Cu
     assert observer.receive().payload == b"gone"
 
 
-def test_connection_in_time_cancels_the_delayed_will(connected: Connected, observer: Peer, cut: Cut, clock: Clock, unique: str) -> None:
+def test_connection_in_time_cancels_the_delayed_will(
+    connected: Connected, observer: Peer, cut: Cut, clock: Clock, unique: str
+) -> None:
     client = connected(will=Will(unique, b"gone", properties=will_properties(60)), props=KEPT)
     assert cut(client.client_id)
     clock.advance(seconds=30)
@@ -149,15 +163,21 @@ def test_connection_in_time_cancels_the_delayed_will(connected: Connected, obser
     observer.expect_nothing()
 
 
-def test_clean_start_in_time_publishes_the_delayed_will(connected: Connected, observer: Peer, cut: Cut, unique: str) -> None:
+def test_clean_start_in_time_publishes_the_delayed_will(
+    connected: Connected, observer: Peer, cut: Cut, unique: str
+) -> None:
     client = connected(will=Will(unique, b"gone", properties=will_properties(60)), props=KEPT)
     assert cut(client.client_id)
     connected(clean=True)
     assert observer.receive().payload == b"gone"
 
 
-def test_end_of_the_session_publishes_the_delayed_will(connected: Connected, observer: Peer, cut: Cut, clock: Clock, unique: str) -> None:
-    client = connected(will=Will(unique, b"gone", properties=will_properties(1000)), props={P.SESSION_EXPIRY_INTERVAL: 10})
+def test_end_of_the_session_publishes_the_delayed_will(
+    connected: Connected, observer: Peer, cut: Cut, clock: Clock, unique: str
+) -> None:
+    client = connected(
+        will=Will(unique, b"gone", properties=will_properties(1000)), props={P.SESSION_EXPIRY_INTERVAL: 10}
+    )
     assert cut(client.client_id)
     clock.advance(seconds=after(10))
     assert observer.receive().payload == b"gone"
@@ -165,7 +185,9 @@ def test_end_of_the_session_publishes_the_delayed_will(connected: Connected, obs
     observer.expect_nothing()
 
 
-def test_session_that_ends_with_the_connection_ignores_the_delay(connected: Connected, observer: Peer, cut: Cut, unique: str) -> None:
+def test_session_that_ends_with_the_connection_ignores_the_delay(
+    connected: Connected, observer: Peer, cut: Cut, unique: str
+) -> None:
     client = connected(will=Will(unique, b"gone", properties=will_properties(1000)))
     assert cut(client.client_id)
     assert observer.receive().payload == b"gone"
@@ -178,7 +200,9 @@ def test_disconnect_with_will_keeps_the_delay(connected: Connected, observer: Pe
     assert observer.receive().payload == b"gone"
 
 
-def test_new_will_replaces_the_cancelled_one(connected: Connected, observer: Peer, cut: Cut, clock: Clock, unique: str) -> None:
+def test_new_will_replaces_the_cancelled_one(
+    connected: Connected, observer: Peer, cut: Cut, clock: Clock, unique: str
+) -> None:
     client = connected(will=Will(unique, b"first", properties=will_properties(60)), props=KEPT)
     assert cut(client.client_id)
     second = connected(clean=False, will=Will(unique, b"second", properties=will_properties(60)), props=KEPT)
@@ -193,7 +217,9 @@ def test_new_will_replaces_the_cancelled_one(connected: Connected, observer: Pee
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 @pytest.mark.parametrize("retain", [False, True])
-def test_will_has_its_qos_and_retain(connected: Connected, observer: Peer, cut: Cut, unique: str, qos: int, retain: bool) -> None:
+def test_will_has_its_qos_and_retain(
+    connected: Connected, observer: Peer, cut: Cut, unique: str, qos: int, retain: bool
+) -> None:
     client = connected(will=Will(unique, b"gone", qos=qos, retain=retain))
     assert cut(client.client_id)
     assert observer.receive().qos == qos
@@ -223,7 +249,9 @@ def test_will_has_all_its_properties_in_order(connected: Connected, observer: Pe
     assert observer.receive().properties == [item for item in sent if item[0] != P.WILL_DELAY_INTERVAL]
 
 
-def test_expiry_of_a_will_counts_from_its_publication(connected: Connected, cut: Cut, clock: Clock, unique: str) -> None:
+def test_expiry_of_a_will_counts_from_its_publication(
+    connected: Connected, cut: Cut, clock: Clock, unique: str
+) -> None:
     away = connected("away", props=KEPT)
     away.subscribe(unique, qos=1)
     away.disconnect()

@@ -148,7 +148,9 @@ def test_qos_0_has_no_packet_id(connected: Connected, unique: str) -> None:
 
 @pytest.mark.statement("MQTT-2.3.1-6", version=4)
 @pytest.mark.parametrize("packet_id", [1, 255, 256, 65_535])
-def test_acknowledgements_carry_the_packet_id_of_their_publish(connected: Connected, unique: str, packet_id: int) -> None:
+def test_acknowledgements_carry_the_packet_id_of_their_publish(
+    connected: Connected, unique: str, packet_id: int
+) -> None:
     client = connected()
     client.send_publish(unique, b"m", qos=1, packet_id=packet_id)
     client.expect_bytes(b"\x40\x02" + u16(packet_id))
@@ -160,7 +162,9 @@ def test_acknowledgements_carry_the_packet_id_of_their_publish(connected: Connec
 
 @pytest.mark.statement("MQTT-2.3.1-7", version=4)
 @pytest.mark.parametrize("packet_id", [1, 255, 256, 65_535])
-def test_suback_and_unsuback_carry_the_packet_id_of_what_they_answer(connected: Connected, unique: str, packet_id: int) -> None:
+def test_suback_and_unsuback_carry_the_packet_id_of_what_they_answer(
+    connected: Connected, unique: str, packet_id: int
+) -> None:
     client = connected()
     client.send(packet(0x82, u16(packet_id) + string(unique) + b"\x00"))
     client.expect_bytes(b"\x90\x03" + u16(packet_id) + b"\x00")

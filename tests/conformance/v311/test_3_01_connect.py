@@ -27,7 +27,14 @@ CLEAN, WILL, WILL_QOS_1, WILL_QOS_2, WILL_RETAIN, PASSWORD, USERNAME = 0x02, 0x0
 @pytest.mark.statement("MQTT-3.1.0-1", version=4)
 @pytest.mark.parametrize(
     "raw",
-    [b"\xc0\x00", b"\xe0\x00", packet(0x30, string("t") + b"m"), packet(0x82, u16(1) + string("t") + b"\x00"), b"\x20\x02\x00\x00", b"GET / HTTP/1.1\r\n\r\n"],
+    [
+        b"\xc0\x00",
+        b"\xe0\x00",
+        packet(0x30, string("t") + b"m"),
+        packet(0x82, u16(1) + string("t") + b"\x00"),
+        b"\x20\x02\x00\x00",
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
     ids=["PINGREQ", "DISCONNECT", "PUBLISH", "SUBSCRIBE", "CONNACK", "HTTP"],
 )
 def test_anything_before_connect_closes_the_connection(stranger: Stranger, raw: bytes) -> None:
@@ -115,7 +122,10 @@ def test_qos_1_and_2_wait_for_a_client_that_is_away(connected: Connected, unique
     publisher.publish(unique, b"one", qos=1)
     publisher.publish(unique, b"two", qos=2)
     again = connected(clean=False)
-    assert [(m.payload, m.qos, m.dup) for m in (again.receive(), again.receive())] == [(b"one", 1, False), (b"two", 2, False)]
+    assert [(m.payload, m.qos, m.dup) for m in (again.receive(), again.receive())] == [
+        (b"one", 1, False),
+        (b"two", 2, False),
+    ]
 
 
 @pytest.mark.statement("MQTT-3.1.2-5", version=4)
@@ -160,7 +170,9 @@ def test_retained_message_outlives_the_session(connected: Connected, unique: str
 
 
 @pytest.mark.statement("MQTT-3.1.2-8", version=4)
-def test_will_is_published_when_the_connection_breaks(connected: Connected, cut: Callable[[str], bool], unique: str) -> None:
+def test_will_is_published_when_the_connection_breaks(
+    connected: Connected, cut: Callable[[str], bool], unique: str
+) -> None:
     observer = connected("o")
     observer.subscribe(unique, qos=2)
     client = connected(will=Will(unique, b"gone", qos=1))
@@ -199,7 +211,9 @@ def test_will_is_published_when_the_keepalive_passes(connected: Connected, clock
 
 
 @pytest.mark.statement("MQTT-3.1.2-8", version=4)
-def test_will_of_a_stored_session_is_published_when_the_connection_breaks(connected: Connected, cut: Callable[[str], bool], unique: str) -> None:
+def test_will_of_a_stored_session_is_published_when_the_connection_breaks(
+    connected: Connected, cut: Callable[[str], bool], unique: str
+) -> None:
     observer = connected("o")
     observer.subscribe(unique)
     client = connected(clean=False, will=Will(unique, b"gone"))
@@ -208,8 +222,12 @@ def test_will_of_a_stored_session_is_published_when_the_connection_breaks(connec
 
 
 @pytest.mark.statement("MQTT-3.1.2-9", version=4)
-@pytest.mark.parametrize(("fields", "missing"), [((), "topic and message"), (("t",), "message")], ids=["topic and message", "message"])
-def test_will_flag_without_its_fields_closes_the_connection(stranger: Stranger, unique: str, fields: tuple[str, ...], missing: str) -> None:
+@pytest.mark.parametrize(
+    ("fields", "missing"), [((), "topic and message"), (("t",), "message")], ids=["topic and message", "message"]
+)
+def test_will_flag_without_its_fields_closes_the_connection(
+    stranger: Stranger, unique: str, fields: tuple[str, ...], missing: str
+) -> None:
     client = stranger()
     client.send(connect(CLEAN | WILL, unique, *fields))
     client.expect_closed()
@@ -250,7 +268,9 @@ def test_will_fields_without_the_will_flag_close_the_connection(stranger: Strang
 
 
 @pytest.mark.statement("MQTT-3.1.2-12", version=4)
-def test_no_will_is_published_without_the_will_flag(connected: Connected, cut: Callable[[str], bool], unique: str) -> None:
+def test_no_will_is_published_without_the_will_flag(
+    connected: Connected, cut: Callable[[str], bool], unique: str
+) -> None:
     observer = connected("o")
     observer.subscribe(f"{unique}/#")
     client = connected()
@@ -372,7 +392,9 @@ def test_payload_fields_are_read_in_their_order(stranger: Stranger, connected: C
     observer = connected("o")
     observer.subscribe(unique, qos=1)
     client = stranger()
-    client.send(connect(CLEAN | WILL | WILL_QOS_1 | USERNAME | PASSWORD, f"{unique}c", unique, "gone", "ann", b"\x00\xff"))
+    client.send(
+        connect(CLEAN | WILL | WILL_QOS_1 | USERNAME | PASSWORD, f"{unique}c", unique, "gone", "ann", b"\x00\xff")
+    )
     client.expect_bytes(ACCEPTED)
     client.close()
     will = observer.receive()
@@ -450,7 +472,9 @@ def test_client_id_that_is_too_long_gets_return_code_2(stranger: Stranger) -> No
 
 
 @pytest.mark.statement("MQTT-3.1.3-10", version=4)
-@pytest.mark.parametrize("topic", [b"a\xff", b"a\0", b"", b"a/#", b"+/a"], ids=["not UTF-8", "U+0000", "empty", "#", "+"])
+@pytest.mark.parametrize(
+    "topic", [b"a\xff", b"a\0", b"", b"a/#", b"+/a"], ids=["not UTF-8", "U+0000", "empty", "#", "+"]
+)
 def test_will_topic_that_is_no_topic_name_closes_the_connection(stranger: Stranger, unique: str, topic: bytes) -> None:
     client = stranger()
     client.send(connect(CLEAN | WILL, unique, topic, "message"))
@@ -501,7 +525,9 @@ def test_take_over_publishes_the_will_of_the_first(connected: Connected, unique:
 
 @pytest.mark.statement("MQTT-3.1.4-3", version=4)
 @pytest.mark.parametrize(("clean", "present"), [(True, False), (False, True)])
-def test_clean_session_decides_about_the_stored_session(connected: Connected, stranger: Stranger, unique: str, clean: bool, present: bool) -> None:
+def test_clean_session_decides_about_the_stored_session(
+    connected: Connected, stranger: Stranger, unique: str, clean: bool, present: bool
+) -> None:
     connected(clean=False).disconnect()
     client = stranger()
     client.send(connect(CLEAN if clean else 0, f"{unique}a"))

@@ -13,7 +13,9 @@ Connected = Callable[..., Peer]
 
 @pytest.mark.statement("MQTT-3.3.1-1", "MQTT-4.4.0-1", version=4)
 @pytest.mark.parametrize("qos", [1, 2])
-def test_publish_that_is_sent_again_has_dup_1(connected: Connected, cut: Callable[[str], bool], unique: str, qos: int) -> None:
+def test_publish_that_is_sent_again_has_dup_1(
+    connected: Connected, cut: Callable[[str], bool], unique: str, qos: int
+) -> None:
     subscriber = connected(clean=False)
     subscriber.subscribe(unique, qos=qos)
     connected("p").publish(unique, b"m", qos=qos)
@@ -64,7 +66,13 @@ def test_retained_message_is_kept_with_its_qos(connected: Connected, unique: str
     subscriber = connected("s")
     subscriber.subscribe(unique, qos=2)
     message = subscriber.receive()
-    assert (message.topic, message.payload, message.qos, message.retain, message.dup) == (unique, b"kept", qos, True, False)
+    assert (message.topic, message.payload, message.qos, message.retain, message.dup) == (
+        unique,
+        b"kept",
+        qos,
+        True,
+        False,
+    )
 
 
 @pytest.mark.statement("MQTT-3.3.1-6", version=4)
@@ -187,7 +195,9 @@ def test_qos_2_gets_a_pubrec(connected: Connected, unique: str) -> None:
 
 
 @pytest.mark.statement("MQTT-3.3.5-1", version=4)
-@pytest.mark.parametrize(("granted", "published", "expected"), [((0, 1, 2), 2, 2), ((0, 1), 2, 1), ((2, 0), 1, 1), ((1, 2), 0, 0)])
+@pytest.mark.parametrize(
+    ("granted", "published", "expected"), [((0, 1, 2), 2, 2), ((0, 1), 2, 1), ((2, 0), 1, 1), ((1, 2), 0, 0)]
+)
 def test_overlapping_subscriptions_deliver_with_the_highest_qos(
     connected: Connected, unique: str, granted: tuple[int, ...], published: int, expected: int
 ) -> None:
@@ -203,7 +213,9 @@ def test_overlapping_subscriptions_deliver_with_the_highest_qos(
 @pytest.mark.statement("MQTT-3.3.5-2", version=4)
 @pytest.mark.broker(config={"mqtt": {"retain_available": False}})
 @pytest.mark.parametrize("qos", [1, 2])
-def test_publish_that_is_not_allowed_is_acknowledged_or_closes_the_connection(connected: Connected, unique: str, qos: int) -> None:
+def test_publish_that_is_not_allowed_is_acknowledged_or_closes_the_connection(
+    connected: Connected, unique: str, qos: int
+) -> None:
     publisher, subscriber = connected("p"), connected("s")
     subscriber.subscribe(unique, qos=qos)
     publisher.send_publish(unique, b"m", qos=qos, retain=True)

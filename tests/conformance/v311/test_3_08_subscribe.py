@@ -51,7 +51,11 @@ def test_requested_qos_byte_with_other_bits_closes_the_connection(connected: Con
     client.expect_closed()
 
 
-@pytest.mark.parametrize("body", [string("a"), u16(9) + b"short", string("a") + b"\x00" + string("b")], ids=["no QoS", "cut", "no second QoS"])
+@pytest.mark.parametrize(
+    "body",
+    [string("a"), u16(9) + b"short", string("a") + b"\x00" + string("b")],
+    ids=["no QoS", "cut", "no second QoS"],
+)
 def test_cut_subscribe_closes_the_connection(connected: Connected, body: bytes) -> None:
     client = connected()
     client.send(packet(0x82, u16(1) + body))
@@ -129,7 +133,9 @@ def test_same_filter_twice_in_one_subscribe_counts_the_last(connected: Connected
 @pytest.mark.statement("MQTT-3.8.4-6", version=4)
 @pytest.mark.parametrize("granted", [0, 1, 2])
 @pytest.mark.parametrize("published", [0, 1, 2])
-def test_message_has_the_lower_of_its_qos_and_the_granted_qos(connected: Connected, unique: str, granted: int, published: int) -> None:
+def test_message_has_the_lower_of_its_qos_and_the_granted_qos(
+    connected: Connected, unique: str, granted: int, published: int
+) -> None:
     subscriber = connected("s")
     assert subscriber.subscribe(unique, qos=granted).reasons == (granted,)
     connected("p").publish(unique, b"m", qos=published)

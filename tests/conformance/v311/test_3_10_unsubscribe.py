@@ -20,7 +20,11 @@ def test_unsubscribe_with_other_flags_closes_the_connection(connected: Connected
 
 
 @pytest.mark.statement("MQTT-3.10.3-1", version=4)
-@pytest.mark.parametrize("body", [string(b"\xff"), string(b"a\0"), u16(5) + b"abc", string("a") + b"\x00"], ids=["not UTF-8", "U+0000", "cut", "rest"])
+@pytest.mark.parametrize(
+    "body",
+    [string(b"\xff"), string(b"a\0"), u16(5) + b"abc", string("a") + b"\x00"],
+    ids=["not UTF-8", "U+0000", "cut", "rest"],
+)
 def test_topic_filter_that_is_no_string_closes_the_connection(connected: Connected, body: bytes) -> None:
     client = connected()
     client.send(packet(0xA2, u16(1) + body))
@@ -65,7 +69,9 @@ def test_nothing_new_is_added_after_unsubscribe(connected: Connected, unique: st
 
 
 @pytest.mark.statement("MQTT-3.10.4-3", version=4)
-def test_deliveries_that_were_begun_are_completed(connected: Connected, cut: Callable[[str], bool], unique: str) -> None:
+def test_deliveries_that_were_begun_are_completed(
+    connected: Connected, cut: Callable[[str], bool], unique: str
+) -> None:
     client, publisher = connected("s", clean=False), connected("p")
     client.subscribe(unique, qos=2)
     publisher.publish(unique, b"one", qos=1)

@@ -56,7 +56,9 @@ MATCHES = [
 
 @pytest.mark.statement("MQTT-4.7.1-2", "MQTT-4.7.1-3", "MQTT-4.7.3-4", version=4)
 @pytest.mark.parametrize(("text", "matching", "others"), MATCHES, ids=[match[0] for match in MATCHES])
-def test_filter_matches_what_the_standard_says(connected: Connected, unique: str, text: str, matching: list[str], others: list[str]) -> None:
+def test_filter_matches_what_the_standard_says(
+    connected: Connected, unique: str, text: str, matching: list[str], others: list[str]
+) -> None:
     subscriber, publisher = connected("s"), connected("p")
     subscriber.subscribe(text.replace("T", unique), qos=0)
     for topic in others + matching:
@@ -67,7 +69,9 @@ def test_filter_matches_what_the_standard_says(connected: Connected, unique: str
 
 @pytest.mark.statement("MQTT-4.7.1-2", "MQTT-4.7.1-3", version=4)
 @pytest.mark.parametrize(("text", "matching", "others"), MATCHES, ids=[match[0] for match in MATCHES])
-def test_filter_finds_retained_messages_alike(connected: Connected, unique: str, text: str, matching: list[str], others: list[str]) -> None:
+def test_filter_finds_retained_messages_alike(
+    connected: Connected, unique: str, text: str, matching: list[str], others: list[str]
+) -> None:
     subscriber, publisher = connected("s"), connected("p")
     for topic in others + matching:
         publisher.publish(topic.replace("T", unique), b"m", qos=1, retain=True)
@@ -123,7 +127,11 @@ def test_empty_topic_closes_the_connection(connected: Connected, raw: bytes) -> 
 @pytest.mark.statement("MQTT-4.7.3-2", version=4)
 @pytest.mark.parametrize(
     "raw",
-    [packet(0x30, string(b"\0") + b"m"), packet(0x82, u16(1) + string(b"a/\0") + b"\x00"), packet(0xA2, u16(1) + string(b"\0a"))],
+    [
+        packet(0x30, string(b"\0") + b"m"),
+        packet(0x82, u16(1) + string(b"a/\0") + b"\x00"),
+        packet(0xA2, u16(1) + string(b"\0a")),
+    ],
     ids=["PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE"],
 )
 def test_null_character_in_a_topic_closes_the_connection(connected: Connected, raw: bytes) -> None:

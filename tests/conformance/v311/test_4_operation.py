@@ -265,7 +265,9 @@ def test_messages_of_a_topic_come_in_their_order(connected: Connected, unique: s
     client, publisher = connected("s"), connected("p")
     client.subscribe(unique, qos=qos)
     count = 300
-    publisher.send(*[Publish(unique, b"%d" % number, qos, packet_id=number + 1 if qos else 0) for number in range(count)])
+    publisher.send(
+        *[Publish(unique, b"%d" % number, qos, packet_id=number + 1 if qos else 0) for number in range(count)]
+    )
     received = [client.expect(Publish) for _ in range(count)]
     assert [int(message.payload) for message in received] == list(range(count))
 

@@ -24,7 +24,11 @@ def web_socket(peer: Peer) -> WebSocket:
 def open_stream(endpoint: Endpoint) -> Stream:
     """TCP or TLS under a WebSocket that is made by hand."""
     plain = open_socket(endpoint)
-    return plain if endpoint.kind == "ws" else tls_context(endpoint).wrap_socket(plain, server_hostname=endpoint.server_name)
+    return (
+        plain
+        if endpoint.kind == "ws"
+        else tls_context(endpoint).wrap_socket(plain, server_hostname=endpoint.server_name)
+    )
 
 
 @pytest.mark.statement("MQTT-6.0.0-1", version=4)
@@ -68,7 +72,12 @@ def test_packet_may_be_split_over_frames(peer: PeerFactory, unique: str, split: 
 @pytest.mark.statement("MQTT-6.0.0-2", version=4)
 def test_frame_may_hold_several_packets(peer: PeerFactory, unique: str) -> None:
     client = peer(V311)
-    client.send(Connect(unique, V311), packet(0x82, u16(1) + string(unique) + b"\x00"), *[Publish(unique, b"%d" % number) for number in range(50)], b"\xc0\x00")
+    client.send(
+        Connect(unique, V311),
+        packet(0x82, u16(1) + string(unique) + b"\x00"),
+        *[Publish(unique, b"%d" % number) for number in range(50)],
+        b"\xc0\x00",
+    )
     client.expect_bytes(CONNACK)
     client.expect_bytes(b"\x90\x03\x00\x01\x00")
     assert [client.expect(Publish).payload for _ in range(50)] == [b"%d" % number for number in range(50)]
@@ -112,11 +121,18 @@ def test_frames_of_every_length_form(peer: PeerFactory, unique: str, size: int) 
 
 
 @pytest.mark.statement("MQTT-6.0.0-3", version=4)
-@pytest.mark.parametrize("offered", [None, "chat", "MQTT5, other"])
-def test_upgrade_without_the_subprotocol_is_refused(endpoint: Endpoint, offered: str | None) -> None:
+@pytest.mark.parametrize("offered", ["chat", "MQTT5, other"])
+def test_offer_of_other_subprotocols_is_refused(endpoint: Endpoint, offered: str) -> None:
     stream = open_stream(endpoint)
     opened = WebSocket(stream, endpoint, subprotocol=offered)
     assert opened.status == 400
+    stream.close()
+
+
+def test_client_that_offers_nothing_is_served_as_nanomq_does(endpoint: Endpoint) -> None:
+    stream = open_stream(endpoint)
+    opened = WebSocket(stream, endpoint, subprotocol=None)
+    assert (opened.status, opened.headers.get("sec-websocket-protocol")) == (101, None)
     stream.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from mqtt import V31, V311, V5, Publish
+from mqtt import V5, V31, V311, Publish
 from peer import Endpoint, Peer, PeerFactory
 
 Connected = Callable[..., Peer]
@@ -35,7 +35,9 @@ def test_stream_is_lossless_both_ways(connected: Connected, unique: str, size: i
 
 @pytest.mark.statement("MQTT-7.1.1-1", version=4)
 @pytest.mark.parametrize("qos", [0, 1, 2])
-def test_clients_of_all_transports_and_versions_reach_each_other(peer: PeerFactory, endpoints: dict[str, Endpoint], unique: str, qos: int) -> None:
+def test_clients_of_all_transports_and_versions_reach_each_other(
+    peer: PeerFactory, endpoints: dict[str, Endpoint], unique: str, qos: int
+) -> None:
     publisher = peer(V311)
     publisher.connect(f"{unique}p")
     subscribers = []

@@ -6,7 +6,23 @@ import asyncio
 
 import pytest
 from guest import Host, converse
-from mqtt import V311, ConnAck, Disconnect, PingReq, PingResp, PubAck, PubComp, Publish, PubRec, PubRel, SubAck, Subscribe, UnsubAck, Unsubscribe, packet
+from mqtt import (
+    V311,
+    ConnAck,
+    Disconnect,
+    PingReq,
+    PingResp,
+    PubAck,
+    PubComp,
+    Publish,
+    PubRec,
+    PubRel,
+    SubAck,
+    Subscribe,
+    UnsubAck,
+    Unsubscribe,
+    packet,
+)
 from peer import Endpoint
 
 from nanomq.client import TLS, Client, Will
@@ -16,7 +32,11 @@ from nanomq.client import TLS, Client, Will
 def test_client_gives_each_packet_in_flight_its_own_packet_id() -> None:
     async def client(url: str) -> None:
         async with Client(url, version=V311, client_id="c") as c:
-            await asyncio.gather(*[c.publish("t", b"m", qos=1 + number % 2) for number in range(20)], c.subscribe("a"), c.unsubscribe("a"))
+            await asyncio.gather(
+                *[c.publish("t", b"m", qos=1 + number % 2) for number in range(20)],
+                c.subscribe("a"),
+                c.unsubscribe("a"),
+            )
 
     def server(host: Host) -> list[int]:
         guest, _ = host.welcome()
@@ -56,7 +76,9 @@ def test_client_sends_again_with_the_same_packet_ids_in_order() -> None:
         again = [guest.recv() for _ in range(6)]
         assert [item.packet_id for item in again if isinstance(item, PubRel)] == [first[1].packet_id]
         published = [item for item in again if isinstance(item, Publish)]
-        assert [(m.packet_id, m.payload, m.dup) for m in published] == [(m.packet_id, m.payload, True) for m in first if m is not first[1]]
+        assert [(m.packet_id, m.payload, m.dup) for m in published] == [
+            (m.packet_id, m.payload, True) for m in first if m is not first[1]
+        ]
         guest.send(PubComp(first[1].packet_id))
         for message in published:
             if message.qos == 1:
@@ -130,12 +152,16 @@ def test_client_acknowledges_messages_it_did_not_subscribe_to() -> None:
 def test_client_begins_with_a_connect_as_the_standard_writes_it() -> None:
     async def client(url: str) -> None:
         will = Will("w", b"gone", qos=2, retain=True)
-        async with Client(url, version=V311, client_id="id", keepalive=10, username="ann", password="secret", will=will):
+        async with Client(
+            url, version=V311, client_id="id", keepalive=10, username="ann", password="secret", will=will
+        ):
             pass
 
     def server(host: Host) -> None:
         guest = host.next_guest()
-        guest.expect_bytes(packet(0x10, b"\x00\x04MQTT\x04\xf6\x00\x0a\x00\x02id\x00\x01w\x00\x04gone\x00\x03ann\x00\x06secret"))
+        guest.expect_bytes(
+            packet(0x10, b"\x00\x04MQTT\x04\xf6\x00\x0a\x00\x02id\x00\x01w\x00\x04gone\x00\x03ann\x00\x06secret")
+        )
         guest.send(ConnAck())
         guest.expect(Disconnect)
         guest.close()
@@ -145,7 +171,9 @@ def test_client_begins_with_a_connect_as_the_standard_writes_it() -> None:
 
 @pytest.mark.statement("MQTT-7.0.0-1", "MQTT-7.1.2-1", version=4)
 @pytest.mark.parametrize("qos", [0, 1, 2])
-def test_client_and_broker_of_this_product_speak_over_every_transport(endpoint: Endpoint, unique: str, qos: int) -> None:
+def test_client_and_broker_of_this_product_speak_over_every_transport(
+    endpoint: Endpoint, unique: str, qos: int
+) -> None:
     scheme = {"tcp": "mqtt", "tls": "mqtts"}.get(endpoint.kind, endpoint.kind)
     url = f"{scheme}://{endpoint.address}" + (endpoint.path if endpoint.kind in ("ws", "wss") else "")
 

@@ -106,7 +106,9 @@ def test_keepalive_disconnects(connected: Connected, clock: Clock) -> None:
 
 
 @pytest.mark.broker(config={"mqtt": {"retry_interval": "20s"}})
-def test_unacknowledged_message_is_sent_again_after_the_retry_interval(connected: Connected, clock: Clock, unique: str) -> None:
+def test_unacknowledged_message_is_sent_again_after_the_retry_interval(
+    connected: Connected, clock: Clock, unique: str
+) -> None:
     client = connected("s")
     client.subscribe(unique, qos=1)
     connected("p").publish(unique, b"m", qos=1)
