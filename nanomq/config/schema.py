@@ -183,7 +183,7 @@ MQTT = [
         "0.19", "new connections", 1, U16, engine="mqtt.max_inflight_window"),
     Key("mqtt.receive_maximum", "int", 1024, "QoS 1 and 2 messages a v5 client may have under way to the broker (Receive Maximum of CONNACK).",
         live="new connections", low=1, high=U16, engine="mqtt.receive_maximum"),
-    Key("mqtt.retry_interval", "time", 10, "Pause before unacknowledged QoS 1 and 2 messages are sent again to 3.1 and 3.1.1 clients; 0 = only when they connect again, as for v5.",
+    Key("mqtt.retry_interval", "time", 0, "Pause before unacknowledged QoS 1 and 2 messages are sent again to 3.1 and 3.1.1 clients; 0 = only when they connect again, as for v5. NanoMQ's default is 10s.",
         "0.11", "live", 0, U32, old=("mqtt.session.qos_duration",), engine="mqtt.retry_interval_s", env=("NANOMQ_QOS_DURATION",), flag="qos_duration"),
     Key("mqtt.keepalive_multiplier", "float", 1.5, "A client is disconnected after its keepalive × this without a packet. "
         "Under the old name `keepalive_backoff`, values of 100 and more are thousandths.",

@@ -196,7 +196,10 @@ pub enum Alias {
 impl AliasesOut {
     /// `maximum` is the client's Topic Alias Maximum; a broker needs no more than 4,096.
     pub fn new(maximum: u16, seed: u64) -> Self {
-        Self { maximum: maximum.min(4096), topics: HashMap::with_hasher(FixedState::with_seed(seed)) }
+        Self {
+            maximum: maximum.min(4096),
+            topics: HashMap::with_hasher(FixedState::with_seed(seed)),
+        }
     }
 
     /// The alias of a topic. Topics that are hardly longer than an alias get none.

@@ -68,7 +68,8 @@ impl Credentials {
 
     /// Whether the user exists and this is the password; takes the same time for any wrong one.
     pub fn check(&self, name: &str, password: &[u8]) -> bool {
-        self.user(name).is_some_and(|user| equal(&hmac(&user.salt, password), &user.quick))
+        self.user(name)
+            .is_some_and(|user| equal(&hmac(&user.salt, password), &user.quick))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::inflight::{Awaits, Delivery};
-use super::outgoing::{Copy, Outgoing};
+use super::outgoing::{Copy, Forms, Outgoing};
 use super::parcel::{Batch, Chosen, Receivers};
 use super::queue::QueueLimits;
 use super::registry::Registry;
@@ -55,7 +55,12 @@ impl Registry {
 
     /// Sends a message to everybody on its route, here and on the other shards.
     #[inline]
-    pub(super) fn route_message(&mut self, now: Time, outgoing: &mut Outgoing<'_>, route: &Arc<Route>) -> usize {
+    pub(super) fn route_message(
+        &mut self,
+        now: Time,
+        outgoing: &mut Outgoing<'_>,
+        route: &Arc<Route>,
+    ) -> usize {
         let receivers = route.targets.len();
         outgoing.expect_receivers(receivers);
         if self.shards == 1 {
@@ -117,7 +122,13 @@ impl Registry {
     }
 
     #[inline]
-    fn deliver_targets(&mut self, now: Time, outgoing: &mut Outgoing<'_>, route: &Route, targets: &[Target]) {
+    fn deliver_targets(
+        &mut self,
+        now: Time,
+        outgoing: &mut Outgoing<'_>,
+        route: &Route,
+        targets: &[Target],
+    ) {
         let (qos, retain, publisher) = {
             let content = &outgoing.content;
             (content.qos, content.retain, content.publisher)
@@ -146,7 +157,12 @@ impl Registry {
         }
     }
 
-    fn deliver_groups(&mut self, now: Time, outgoing: &mut Outgoing<'_>, route: &Arc<Route>) -> usize {
+    fn deliver_groups(
+        &mut self,
+        now: Time,
+        outgoing: &mut Outgoing<'_>,
+        route: &Arc<Route>,
+    ) -> usize {
         let topic_hash = self.router.hash(outgoing.content.topic);
         let publisher_hash = self.publisher_hash(outgoing.content.publisher);
         let strategy = self.settings.share_strategy;
@@ -161,16 +177,31 @@ impl Registry {
         copies
     }
 
-    fn send_to_member(&mut self, now: Time, outgoing: &mut Outgoing<'_>, member: &GroupMember, filter: FilterId) {
+    fn send_to_member(
+        &mut self,
+        now: Time,
+        outgoing: &mut Outgoing<'_>,
+        member: &GroupMember,
+        filter: FilterId,
+    ) {
         let shard = member.session.shard;
         if shard == self.shard {
             return self.deliver_member(now, outgoing, member, filter);
         }
-        let chosen = Box::new(Chosen { member: member.clone(), filter });
+        let chosen = Box::new(Chosen {
+            member: member.clone(),
+            filter,
+        });
         self.post(shard, Receivers::Member(chosen), outgoing);
     }
 
-    fn deliver_member(&mut self, now: Time, outgoing: &mut Outgoing<'_>, member: &GroupMember, filter: FilterId) {
+    fn deliver_member(
+        &mut self,
+        now: Time,
+        outgoing: &mut Outgoing<'_>,
+        member: &GroupMember,
+        filter: FilterId,
+    ) {
         let grant = Grant {
             qos: outgoing.content.qos.min(member.qos),
             retain: outgoing.content.retain && member.retain_as_published,
@@ -181,13 +212,27 @@ impl Registry {
     }
 
     /// Gives a message of a share group to another member than the one that cannot have it any more.
-    pub(super) fn redeliver(&mut self, now: Time, message: &Arc<Message>, filter: FilterId, not: SessionKey) -> bool {
+    pub(super) fn redeliver(
+        &mut self,
+        now: Time,
+        message: &Arc<Message>,
+        filter: FilterId,
+        not: SessionKey,
+    ) -> bool {
         let content = message.content();
-        let Some(group) = self.router.group(filter) else { return false };
+        let Some(group) = self.router.group(filter) else {
+            return false;
+        };
         let strategy = self.settings.share_strategy;
         let topic_hash = self.router.hash(content.topic);
         let publisher_hash = self.publisher_hash(content.publisher);
-        let Some(member) = group.choose_other(not, strategy, topic_hash, publisher_hash, self.router.random()) else {
+        let Some(member) = group.choose_other(
+            not,
+            strategy,
+            topic_hash,
+            publisher_hash,
+            self.router.random(),
+        ) else {
             return false;
         };
         let mut outgoing = Outgoing::waited(now, message, std::mem::take(&mut self.forms));
@@ -199,7 +244,11 @@ impl Registry {
     /// The share strategies by client id use the publisher's session key: one client, one value.
     fn publisher_hash(&self, publisher: Option<SessionKey>) -> u64 {
         publisher.map_or(0, |key| {
-            crate::route::router::mix((u64::from(key.shard) << 48) ^ (u64::from(key.generation) << 32) ^ u64::from(key.slot))
+            crate::route::router::mix(
+                (u64::from(key.shard) << 48)
+                    ^ (u64::from(key.generation) << 32)
+                    ^ u64::from(key.slot),
+            )
         })
     }
 
@@ -222,10 +271,20 @@ impl Registry {
 
     /// One copy for one session. Every copy is accepted here and ends in the ledger.
     #[inline]
-    pub(super) fn deliver(&mut self, now: Time, outgoing: &mut Outgoing<'_>, to: SessionKey, grant: Grant<'_>) {
-        let Some(session) = self.sessions.get_current(to.slot, to.generation) else { return };
+    pub(super) fn deliver(
+        &mut self,
+        now: Time,
+        outgoing: &mut Outgoing<'_>,
+        to: SessionKey,
+        grant: Grant<'_>,
+    ) {
+        let Some(session) = self.sessions.get_current(to.slot, to.generation) else {
+            return;
+        };
         self.ledger.accepted.add(1);
-        let online = session.connection.and_then(|slot| self.connections.get_mut(slot).map(|c| (slot, c)));
+        let online = session
+            .connection
+            .and_then(|slot| self.connections.get_mut(slot).map(|c| (slot, c)));
         let Some((slot, connection)) = online else {
             if grant.qos == QoS::AtMostOnce {
                 self.ledger.count_drop(Drop::Offline, 1);
@@ -237,11 +296,11 @@ impl Registry {
         let is_full = connection.is_blocked && connection.out.len() >= BLOCKED_BYTES;
         let waits = if grant.qos == QoS::AtMostOnce {
             // It need not wait for the window, only for its turn on the socket.
-            is_full || !session.replay.is_empty() || (connection.is_blocked && session.has_backlog())
-        } else {
             is_full
-                || session.has_backlog()
-                || session.on_wire() >= usize::from(connection.window)
+                || !session.replay.is_empty()
+                || (connection.is_blocked && session.has_backlog())
+        } else {
+            is_full || session.has_backlog() || session.on_wire() >= usize::from(connection.window)
         };
         if waits {
             self.queue(now, outgoing, to.slot, grant);
@@ -278,13 +337,17 @@ impl Registry {
             retain: grant.retain,
         };
         let limits = self.queue_limits();
-        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Some(session) = self.sessions.get_mut(slot) else {
+            return;
+        };
         let ledger = &self.ledger;
         ledger.queued.add(1);
-        session.queue.push(now, delivery, &limits, &mut |delivery, reason| {
-            ledger.queued.sub(1);
-            end_waiting(ledger, now, &delivery, reason);
-        });
+        session
+            .queue
+            .push(now, delivery, &limits, &mut |delivery, reason| {
+                ledger.queued.sub(1);
+                end_waiting(ledger, now, &delivery, reason);
+            });
     }
 
     /// The limits of every queue.
@@ -299,19 +362,27 @@ impl Registry {
     /// Sends what waits, as far as the window and the output allow: first what the client may have
     /// missed, in the order it was first sent `[MQTT-4.6.0-1]`, then retained messages, then the queue.
     pub(super) fn refill(&mut self, now: Time, slot: u32) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        let Some(connection_slot) = session.connection else { return };
-        let Some(connection) = self.connections.get_mut(connection_slot) else { return };
+        let Some(session) = self.sessions.get_mut(slot) else {
+            return;
+        };
+        let Some(connection_slot) = session.connection else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(connection_slot) else {
+            return;
+        };
         let ledger = &self.ledger;
         let limits = QueueLimits {
             count: self.settings.max_queue_count,
             bytes: self.settings.max_queue_bytes,
             age: self.settings.queue_ttl,
         };
-        session.queue.drop_aged(now, &limits, &mut |delivery, reason| {
-            ledger.queued.sub(1);
-            end_waiting(ledger, now, &delivery, reason);
-        });
+        session
+            .queue
+            .drop_aged(now, &limits, &mut |delivery, reason| {
+                ledger.queued.sub(1);
+                end_waiting(ledger, now, &delivery, reason);
+            });
         while connection.out.len() < REFILL_BYTES {
             let window_open = session.on_wire() < usize::from(connection.window);
             if let Some(&id) = session.resend.front() {
@@ -319,17 +390,32 @@ impl Registry {
                     break;
                 }
                 session.resend.pop_front();
-                resend(session, connection, id, now, &mut self.forms);
-                ledger.messages_sent.add(1);
+                if resend(session, connection, id, now, &mut self.forms) {
+                    ledger.messages_sent.add(1);
+                } else {
+                    // [MQTT-3.1.2-25] as if it were sent and acknowledged.
+                    session.inflight.forget(id);
+                    session.note_inflight();
+                    ledger.queued.sub(1);
+                    ledger.count_drop(Drop::TooLarge, 1);
+                }
                 continue;
             }
             let from_replay = !session.replay.is_empty();
-            let next = if from_replay { session.replay.front() } else { session.queue.front() };
+            let next = if from_replay {
+                session.replay.front()
+            } else {
+                session.queue.front()
+            };
             let Some(next) = next else { break };
             if next.qos != QoS::AtMostOnce && !window_open {
                 break;
             }
-            let next = if from_replay { session.replay.pop_front() } else { session.queue.pop() };
+            let next = if from_replay {
+                session.replay.pop_front()
+            } else {
+                session.queue.pop()
+            };
             let Some(delivery) = next else { break };
             if delivery.message.is_expired(now) {
                 ledger.queued.sub(1);
@@ -377,21 +463,34 @@ fn send(
     outgoing: &mut Outgoing<'_>,
     grant: Grant<'_>,
 ) -> Option<u16> {
-    let mut copy = Copy { qos: grant.qos, retain: grant.retain, dup: false, packet_id: 0, ids: grant.ids };
+    let mut copy = Copy {
+        qos: grant.qos,
+        retain: grant.retain,
+        dup: false,
+        packet_id: 0,
+        ids: grant.ids,
+    };
     if grant.qos == QoS::AtMostOnce {
         return outgoing.write(connection, copy).then_some(0);
     }
     // A message that can never be sent again needs no copy: the packet id alone is held.
-    let delivery = (session.keeps() || grant.shared.is_some() || connection.resends_live()).then(|| Delivery {
-        message: Arc::clone(outgoing.message()),
-        ids: (!grant.ids.is_empty()).then(|| grant.ids.into()),
-        shared: grant.shared,
-        qos: grant.qos,
-        retain: grant.retain,
-    });
+    let delivery =
+        (session.keeps() || grant.shared.is_some() || connection.resends_live()).then(|| {
+            Delivery {
+                message: Arc::clone(outgoing.message()),
+                ids: (!grant.ids.is_empty()).then(|| grant.ids.into()),
+                shared: grant.shared,
+                qos: grant.qos,
+                retain: grant.retain,
+            }
+        });
     copy.packet_id = session.inflight.push(grant.qos, delivery);
     if !outgoing.write(connection, copy) {
-        let awaits = if grant.qos == QoS::AtLeastOnce { Awaits::PubAck } else { Awaits::PubRec };
+        let awaits = if grant.qos == QoS::AtLeastOnce {
+            Awaits::PubAck
+        } else {
+            Awaits::PubRec
+        };
         session.inflight.finish(copy.packet_id, awaits);
         return None;
     }
@@ -399,22 +498,31 @@ fn send(
     Some(copy.packet_id)
 }
 
-/// Sends an unacknowledged message, or the PUBREL of one, again. `[MQTT-4.4.0-1]`
+/// Sends an unacknowledged message, or the PUBREL of one, again. `[MQTT-4.4.0-1]` False if the client takes
+/// none of that size any more.
 fn resend(
     session: &mut Session,
     connection: &mut Connection,
     id: u16,
     now: Time,
-    forms: &mut super::outgoing::Forms,
-) {
-    let Some((awaits, delivery)) = session.inflight.get(id) else { return };
+    forms: &mut Forms,
+) -> bool {
+    let Some((awaits, delivery)) = session.inflight.get(id) else {
+        return true;
+    };
     if awaits == Awaits::PubComp {
-        let release = Packet::PubRel(Ack { packet_id: id, reason: ReasonCode::SUCCESS, properties: Properties::EMPTY });
+        let release = Packet::PubRel(Ack {
+            packet_id: id,
+            reason: ReasonCode::SUCCESS,
+            properties: Properties::EMPTY,
+        });
         let version = connection.version;
         connection.out.append(|buf| encode(&release, version, buf));
-        return;
+        return true;
     }
-    let Some(delivery) = delivery.cloned() else { return };
+    let Some(delivery) = delivery.cloned() else {
+        return true;
+    };
     let mut outgoing = Outgoing::waited(now, &delivery.message, std::mem::take(forms));
     outgoing.expect_receivers(1);
     let copy = Copy {
@@ -425,12 +533,18 @@ fn resend(
         packet_id: id,
         ids: delivery.ids.as_deref().unwrap_or_default(),
     };
-    outgoing.write(connection, copy);
+    let fits = outgoing.write(connection, copy);
     *forms = outgoing.into_forms();
+    fits
 }
 
 /// Counts a copy that leaves a queue without being sent.
-pub(super) fn end_waiting(ledger: &crate::route::verdict::Ledger, now: Time, delivery: &Delivery, reason: Drop) {
+pub(super) fn end_waiting(
+    ledger: &crate::route::verdict::Ledger,
+    now: Time,
+    delivery: &Delivery,
+    reason: Drop,
+) {
     if delivery.message.is_expired(now) {
         ledger.expired.add(1);
     } else {

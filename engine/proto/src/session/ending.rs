@@ -21,9 +21,13 @@ impl Registry {
         disconnect: &Disconnect<'_>,
     ) -> Result<(), DecodeError> {
         if let Some(asked) = session_expiry(disconnect.properties) {
-            let Some(connection) = self.connections.get(slot) else { return Ok(()) };
+            let Some(connection) = self.connections.get(slot) else {
+                return Ok(());
+            };
             if connection.connect_expiry_s == 0 && asked != 0 {
-                return Err(protocol_error("[MQTT-3.1.2-23] session expiry set at DISCONNECT though CONNECT had none"));
+                return Err(protocol_error(
+                    "[MQTT-3.1.2-23] session expiry set at DISCONNECT though CONNECT had none",
+                ));
             }
             let limit = self.settings.max_session_expiry_s;
             if let Some(session) = self.sessions.get_mut(session) {
@@ -31,7 +35,11 @@ impl Registry {
             }
         }
         let is_normal = disconnect.reason == ReasonCode::SUCCESS;
-        let ending = if is_normal || self.version_of(slot) < Version::V5 { Ending::Normal } else { Ending::Lost };
+        let ending = if is_normal || self.version_of(slot) < Version::V5 {
+            Ending::Normal
+        } else {
+            Ending::Lost
+        };
         self.close(now, slot, None, ending, disconnect.reason);
         Ok(())
     }
@@ -40,7 +48,9 @@ impl Registry {
     #[cold]
     pub(super) fn refuse_input(&mut self, now: Time, slot: u32, error: DecodeError, input: &[u8]) {
         self.ledger.protocol_errors.add(1);
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         let peer = connection.origin.peer.clone();
         let is_online = matches!(connection.stage, Stage::Online(_));
         self.event(Level::Info, "protocol_error", || {
@@ -58,23 +68,36 @@ impl Registry {
 
     /// Answers a first packet that cannot be accepted, as far as its version is known. `[MQTT-3.1.4-1]`
     fn refuse_first(&mut self, now: Time, slot: u32, reason: ReasonCode, input: &[u8]) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         if matches!(connection.stage, Stage::Authenticates(_)) {
             return self.refuse(now, slot, reason);
         }
-        let header_len = 1 + input.iter().skip(1).take_while(|&&byte| byte & 0x80 != 0).count() + 1;
+        let header_len = 1
+            + input
+                .iter()
+                .skip(1)
+                .take_while(|&&byte| byte & 0x80 != 0)
+                .count()
+            + 1;
         let body = input.get(header_len..).unwrap_or_default();
         let is_connect = input.first().is_some_and(|first| first >> 4 == 1);
         match connect_version(body) {
+            // 3.x has a return code for few reasons: to anything else the answer is the end.
             Some(version) if is_connect => {
                 connection.version = version;
-                // 3.x has a return code for few of the reasons, and for malformed packets none.
-                if version == Version::V5 || reason.connect_return_code() != 0 && reason != ReasonCode::MALFORMED_PACKET && reason != ReasonCode::PROTOCOL_ERROR {
+                let has_code = matches!(
+                    reason,
+                    ReasonCode::UNSUPPORTED_PROTOCOL_VERSION
+                        | ReasonCode::CLIENT_IDENTIFIER_NOT_VALID
+                );
+                if version == Version::V5 || has_code {
                     return self.refuse(now, slot, reason);
                 }
             }
-            None if is_connect && body.starts_with(b"\x00\x04MQTT") => {
-                // [MQTT-3.1.2-2] of 3.1.1: an unknown level is answered by return code 1.
+            // [MQTT-3.1.2-2] of 3.1.1: an unknown level is answered by return code 1.
+            None if is_connect && body.len() > MQTT_NAME.len() && body.starts_with(MQTT_NAME) => {
                 connection.version = Version::V311;
                 return self.refuse(now, slot, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION);
             }
@@ -88,13 +111,27 @@ impl Registry {
         self.ledger.connects_refused.add(1);
         let reference = self.settings.server_reference.clone();
         let mut properties = Vec::new();
-        if !reference.is_empty() && matches!(reason, ReasonCode::USE_ANOTHER_SERVER | ReasonCode::SERVER_MOVED) {
+        if !reference.is_empty()
+            && matches!(
+                reason,
+                ReasonCode::USE_ANOTHER_SERVER | ReasonCode::SERVER_MOVED
+            )
+        {
             Property::ServerReference(&reference).encode(&mut properties);
         }
-        let answer = ConnAck { session_present: false, reason, properties: Properties::from_validated(&properties) };
+        let answer = ConnAck {
+            session_present: false,
+            reason,
+            properties: Properties::from_validated(&properties),
+        };
         self.send(slot, &Packet::ConnAck(answer));
-        let peer = self.connections.get(slot).map_or_else(String::new, |c| c.origin.peer.clone());
-        self.event(Level::Info, "client_refused", || vec![("peer", peer), ("reason", reason.name().to_owned())]);
+        let peer = self
+            .connections
+            .get(slot)
+            .map_or_else(String::new, |c| c.origin.peer.clone());
+        self.event(Level::Info, "client_refused", || {
+            vec![("peer", peer), ("reason", reason.name().to_owned())]
+        });
         self.close(now, slot, None, Ending::Lost, reason);
     }
 
@@ -107,17 +144,23 @@ impl Registry {
         ending: Ending,
         why: ReasonCode,
     ) {
-        let Some((connection, generation)) = self.connections.get_with_generation(slot) else { return };
+        let Some((connection, generation)) = self.connections.get_with_generation(slot) else {
+            return;
+        };
         if matches!(connection.stage, Stage::Closing) {
             return;
         }
         let is_online = matches!(connection.stage, Stage::Online(_));
         if let (Some(reason), true, true) = (tell, connection.is_v5(), is_online) {
-            let packet = Packet::Disconnect(Disconnect { reason, properties: Properties::EMPTY });
+            let packet = Packet::Disconnect(Disconnect {
+                reason,
+                properties: Properties::EMPTY,
+            });
             self.send(slot, &packet);
         }
         self.detach_with(now, slot, ending, why);
-        self.actions.push_back(Action::Close(ConnectionKey { slot, generation }));
+        self.actions
+            .push_back(Action::Close(ConnectionKey { slot, generation }));
     }
 
     /// The connection is gone or going: its session goes offline or ends.
@@ -126,7 +169,9 @@ impl Registry {
     }
 
     fn detach_with(&mut self, now: Time, slot: u32, ending: Ending, why: ReasonCode) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         let stage = std::mem::replace(&mut connection.stage, Stage::Closing);
         let will = connection.will.take();
         connection.cached = None;
@@ -134,7 +179,9 @@ impl Registry {
         connection.aliases_out = None;
         connection.authentication = None;
         let Stage::Online(key) = stage else { return };
-        let Some(session) = self.sessions.get_mut(key.slot) else { return };
+        let Some(session) = self.sessions.get_mut(key.slot) else {
+            return;
+        };
         session.connection = None;
         session.resend.clear();
         session.note_online(false);
@@ -166,11 +213,20 @@ impl Registry {
     }
 
     /// Publishes a will, or lets it wait, or forgets it. `[MQTT-3.1.2-8]` `[MQTT-3.1.3-9]`
-    fn settle_will(&mut self, now: Time, session: u32, will: Option<Box<Will>>, ending: Ending, keeps: bool) {
+    fn settle_will(
+        &mut self,
+        now: Time,
+        session: u32,
+        will: Option<Box<Will>>,
+        ending: Ending,
+        keeps: bool,
+    ) {
         let Some(will) = will else { return };
         match ending {
             Ending::Normal => {}
-            Ending::Lost | Ending::TakenOver if will.delay_s == 0 || !keeps => self.publish_will(now, &will),
+            Ending::Lost | Ending::TakenOver if will.delay_s == 0 || !keeps => {
+                self.publish_will(now, &will)
+            }
             // The client is back before the delay has passed.
             Ending::TakenOver => {}
             Ending::Lost => {
@@ -192,7 +248,9 @@ impl Registry {
 
     /// A delayed will or the expiry of an offline session is due.
     pub(super) fn session_due(&mut self, now: Time, slot: u32) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Some(session) = self.sessions.get_mut(slot) else {
+            return;
+        };
         if session.connection.is_some() {
             return;
         }
@@ -202,7 +260,9 @@ impl Registry {
                 self.publish_will(now, &will);
             }
         }
-        let Some(session) = self.sessions.get(slot) else { return };
+        let Some(session) = self.sessions.get(slot) else {
+            return;
+        };
         if session.ends_at <= now {
             return self.end_session(now, slot);
         }
@@ -212,12 +272,17 @@ impl Registry {
 
     /// Forgets a session and all it holds; the connection is already gone. `[MQTT-4.1.0-2]`
     pub(super) fn end_session(&mut self, now: Time, slot: u32) {
-        let Some(mut session) = self.sessions.remove(slot) else { return };
+        let Some(mut session) = self.sessions.remove(slot) else {
+            return;
+        };
         self.clients.remove(&session.client_id);
         self.ledger.sessions.sub(1);
-        self.ledger.subscriptions.sub(session.subscriptions.len() as u64);
+        self.ledger
+            .subscriptions
+            .sub(session.subscriptions.len() as u64);
         if !session.subscriptions.is_empty() {
-            self.router.unsubscribe_all(session.subscriptions.keys().copied(), session.key);
+            self.router
+                .unsubscribe_all(session.subscriptions.keys().copied(), session.key);
         }
         if let Some(will) = session.delayed_will.take() {
             self.publish_will(now, &will);
@@ -235,13 +300,22 @@ impl Registry {
             self.end_copy(now, &session, Some(&delivery));
         }
         let client_id = session.client_id.to_string();
-        self.event(Level::Debug, "session_ended", || vec![("client_id", client_id)]);
+        self.event(Level::Debug, "session_ended", || {
+            vec![("client_id", client_id)]
+        });
     }
 
     /// A copy whose session ended: another member of its share group gets it, or it is dropped.
-    fn end_copy(&mut self, now: Time, session: &super::session::Session, delivery: Option<&Delivery>) {
+    fn end_copy(
+        &mut self,
+        now: Time,
+        session: &super::session::Session,
+        delivery: Option<&Delivery>,
+    ) {
         self.ledger.queued.sub(1);
-        let Some(delivery) = delivery else { return self.ledger.count_drop(Drop::SessionEnded, 1) };
+        let Some(delivery) = delivery else {
+            return self.ledger.count_drop(Drop::SessionEnded, 1);
+        };
         if let (Some(filter), false) = (delivery.shared, delivery.message.is_expired(now)) {
             if self.redeliver(now, &delivery.message, filter, session.key) {
                 self.ledger.accepted.sub(1);
@@ -254,14 +328,22 @@ impl Registry {
     /// Connect timeout, keepalive, end of a pause, or a resend is due.
     pub(super) fn connection_due(&mut self, now: Time, slot: u32) {
         let connect_timeout = self.settings.connect_timeout;
-        let Some((connection, generation)) = self.connections.get_with_generation(slot) else { return };
+        let Some((connection, generation)) = self.connections.get_with_generation(slot) else {
+            return;
+        };
         let key = ConnectionKey { slot, generation };
         let next = match connection.stage {
             Stage::Closing => return,
             Stage::AwaitsConnect | Stage::Authenticates(_) => {
                 let due = connection.last_received + connect_timeout;
                 if due <= now {
-                    return self.close(now, slot, None, Ending::Lost, ReasonCode::KEEP_ALIVE_TIMEOUT);
+                    return self.close(
+                        now,
+                        slot,
+                        None,
+                        Ending::Lost,
+                        ReasonCode::KEEP_ALIVE_TIMEOUT,
+                    );
                 }
                 due
             }
@@ -315,7 +397,11 @@ impl Registry {
     pub(super) fn shut_down(&mut self, now: Time) {
         let slots: Vec<u32> = self.connections.iter().map(|(slot, _)| slot).collect();
         for &slot in &slots {
-            if let Some(will) = self.connections.get_mut(slot).and_then(|connection| connection.will.take()) {
+            if let Some(will) = self
+                .connections
+                .get_mut(slot)
+                .and_then(|connection| connection.will.take())
+            {
                 self.publish_will(now, &will);
             }
         }
@@ -326,9 +412,14 @@ impl Registry {
     }
 
     fn version_of(&self, slot: u32) -> Version {
-        self.connections.get(slot).map_or(Version::V5, |connection| connection.version)
+        self.connections
+            .get(slot)
+            .map_or(Version::V5, |connection| connection.version)
     }
 }
+
+/// Protocol name of 3.1.1 and 5.0 as it stands in a CONNECT; the level follows.
+const MQTT_NAME: &[u8] = b"\x00\x04MQTT";
 
 /// The Session Expiry Interval of a CONNECT or DISCONNECT.
 pub(super) fn session_expiry(properties: Properties<'_>) -> Option<u32> {

@@ -21,8 +21,11 @@ impl Registry {
         packet: &[u8],
         header_len: usize,
     ) -> Result<Next, DecodeError> {
-        let Packet::Connect(connect) = decode(Version::V5, packet[0], &packet[header_len..])? else {
-            return Err(protocol_error("the first packet is not CONNECT [MQTT-3.1.0-1]"));
+        let Packet::Connect(connect) = decode(Version::V5, packet[0], &packet[header_len..])?
+        else {
+            return Err(protocol_error(
+                "the first packet is not CONNECT [MQTT-3.1.0-1]",
+            ));
         };
         if !connect.client_id.is_empty() {
             let home = self.home(connect.client_id);
@@ -43,7 +46,11 @@ impl Registry {
         match authentication(connect.properties) {
             (Some(method), data) => {
                 self.begin_authentication(now, slot, packet, header_len, method, data);
-                return Ok(if self.is_open(slot) { Next::Read } else { Next::Pause });
+                return Ok(if self.is_open(slot) {
+                    Next::Read
+                } else {
+                    Next::Pause
+                });
             }
             (None, _) => {
                 if let Err(reason) = self.check_password(&connect) {
@@ -60,7 +67,8 @@ impl Registry {
     fn check_connect(&self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
         let id = connect.client_id;
         // [MQTT-3.1.3-8] of 3.1.1: without an id there is no state to keep; 3.1 wants an id always.
-        let needs_id = connect.version == Version::V31 || connect.version == Version::V311 && !connect.clean_start;
+        let needs_id = connect.version == Version::V31
+            || connect.version == Version::V311 && !connect.clean_start;
         if id.is_empty() && needs_id || id.len() > self.settings.max_client_id_bytes {
             return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
         }
@@ -70,6 +78,15 @@ impl Registry {
             }
             if will.retain && !self.settings.retain_available {
                 return Err(ReasonCode::RETAIN_NOT_SUPPORTED);
+            }
+            if self.settings.payload_format_check
+                && will
+                    .properties
+                    .iter()
+                    .any(|property| property == Property::PayloadFormatIndicator(1))
+                && std::str::from_utf8(will.payload).is_err()
+            {
+                return Err(ReasonCode::PAYLOAD_FORMAT_INVALID);
             }
         }
         Ok(())
@@ -113,9 +130,14 @@ impl Registry {
             return self.refuse(now, slot, ReasonCode::NOT_AUTHORIZED);
         };
         if let Some(connection) = self.connections.get_mut(slot) {
-            connection.authentication = Some(Box::new(Authentication { username: None, exchange: Some(exchange) }));
-            connection.stage =
-                Stage::Authenticates(Box::new(PendingConnect { packet: packet.to_vec(), header_len }));
+            connection.authentication = Some(Box::new(Authentication {
+                username: None,
+                exchange: Some(exchange),
+            }));
+            connection.stage = Stage::Authenticates(Box::new(PendingConnect {
+                packet: packet.to_vec(),
+                header_len,
+            }));
         }
         self.send_auth(slot, ReasonCode::CONTINUE_AUTHENTICATION, answer.as_bytes());
     }
@@ -132,9 +154,12 @@ impl Registry {
         match decode(Version::V5, first, body)? {
             Packet::Auth(auth) if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION => {
                 let proven = self.scram_finish(slot, &auth)?;
-                let Some(connection) = self.connections.get_mut(slot) else { return Ok(Next::Pause) };
+                let Some(connection) = self.connections.get_mut(slot) else {
+                    return Ok(Next::Pause);
+                };
                 let stage = std::mem::replace(&mut connection.stage, Stage::AwaitsConnect);
-                let (Some((username, answer)), Stage::Authenticates(pending)) = (proven, stage) else {
+                let (Some((username, answer)), Stage::Authenticates(pending)) = (proven, stage)
+                else {
                     self.refuse(now, slot, ReasonCode::NOT_AUTHORIZED);
                     return Ok(Next::Pause);
                 };
@@ -144,7 +169,13 @@ impl Registry {
                 let body = pending.packet.get(pending.header_len..).unwrap_or_default();
                 let first = pending.packet.first().copied().unwrap_or_default();
                 if let Packet::Connect(connect) = decode(Version::V5, first, body)? {
-                    self.accept_connect(now, key, &connect, Some(&username), Some(answer.as_bytes()));
+                    self.accept_connect(
+                        now,
+                        key,
+                        &connect,
+                        Some(&username),
+                        Some(answer.as_bytes()),
+                    );
                 }
                 Ok(Next::Read)
             }
@@ -152,31 +183,45 @@ impl Registry {
                 self.close(now, slot, None, Ending::Normal, disconnect.reason);
                 Ok(Next::Pause)
             }
-            _ => Err(protocol_error("[MQTT-3.1.2-30] another packet than AUTH before CONNACK")),
+            _ => Err(protocol_error(
+                "[MQTT-3.1.2-30] another packet than AUTH before CONNACK",
+            )),
         }
     }
 
     /// AUTH on an established connection: a new proof for the same user, section 4.12.1.
     pub(super) fn on_reauthenticate(
         &mut self,
-        now: Time,
         slot: u32,
         session: u32,
         auth: &Auth<'_>,
     ) -> Result<Next, DecodeError> {
-        let Some(connection) = self.connections.get_mut(slot) else { return Ok(Next::Pause) };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return Ok(Next::Pause);
+        };
         let Some(state) = &mut connection.authentication else {
-            return Err(protocol_error("[MQTT-4.12.1-1] AUTH though CONNECT named no authentication method"));
+            return Err(protocol_error(
+                "[MQTT-4.12.1-1] AUTH though CONNECT named no authentication method",
+            ));
         };
         let (method, data) = authentication(auth.properties);
         if method != Some(scram::METHOD) {
-            return Err(protocol_error("[MQTT-4.12.1-1] another authentication method than in CONNECT"));
+            return Err(protocol_error(
+                "[MQTT-4.12.1-1] another authentication method than in CONNECT",
+            ));
         }
-        let refused = DecodeError { reason: ReasonCode::NOT_AUTHORIZED, what: "re-authentication failed" };
+        let refused = DecodeError {
+            reason: ReasonCode::NOT_AUTHORIZED,
+            what: "re-authentication failed",
+        };
         if auth.reason == ReasonCode::RE_AUTHENTICATE {
             state.exchange = None;
             let (exchange, answer) = self.scram_begin(data).ok_or(refused)?;
-            if let Some(state) = self.connections.get_mut(slot).and_then(|c| c.authentication.as_mut()) {
+            if let Some(state) = self
+                .connections
+                .get_mut(slot)
+                .and_then(|c| c.authentication.as_mut())
+            {
                 state.exchange = Some(exchange);
             }
             self.send_auth(slot, ReasonCode::CONTINUE_AUTHENTICATION, answer.as_bytes());
@@ -190,10 +235,14 @@ impl Registry {
         if expected.as_ref() != Some(&username) {
             return Err(refused);
         }
-        let client_id = self.sessions.get(session).map_or_else(String::new, |s| s.client_id.to_string());
-        self.event(Level::Debug, "client_reauthenticated", || vec![("client_id", client_id)]);
+        let client_id = self
+            .sessions
+            .get(session)
+            .map_or_else(String::new, |s| s.client_id.to_string());
+        self.event(Level::Debug, "client_reauthenticated", || {
+            vec![("client_id", client_id)]
+        });
         self.send_auth(slot, ReasonCode::SUCCESS, answer.as_bytes());
-        let _ = now;
         Ok(Next::Read)
     }
 
@@ -203,10 +252,16 @@ impl Registry {
         scram::begin(&self.settings.credentials, data, nonce, secret)
     }
 
-    fn scram_finish(&mut self, slot: u32, auth: &Auth<'_>) -> Result<Option<(String, String)>, DecodeError> {
+    fn scram_finish(
+        &mut self,
+        slot: u32,
+        auth: &Auth<'_>,
+    ) -> Result<Option<(String, String)>, DecodeError> {
         let (method, data) = authentication(auth.properties);
         if method != Some(scram::METHOD) {
-            return Err(protocol_error("[MQTT-4.12.0-5] another authentication method than in CONNECT"));
+            return Err(protocol_error(
+                "[MQTT-4.12.0-5] another authentication method than in CONNECT",
+            ));
         }
         let exchange = self
             .connections
@@ -220,7 +275,10 @@ impl Registry {
         let mut properties = Vec::new();
         Property::AuthenticationMethod(scram::METHOD).encode(&mut properties);
         Property::AuthenticationData(data).encode(&mut properties);
-        let auth = Auth { reason, properties: Properties::from_validated(&properties) };
+        let auth = Auth {
+            reason,
+            properties: Properties::from_validated(&properties),
+        };
         self.send(slot, &Packet::Auth(auth));
     }
 
@@ -233,7 +291,10 @@ impl Registry {
         username: Option<&str>,
         proof: Option<&[u8]>,
     ) {
-        let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
+        let assigned = connect
+            .client_id
+            .is_empty()
+            .then(|| self.assign_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let (session, session_present) = self.take_session(now, client_id, connect);
         let asked_expiry = requested_expiry(connect);
@@ -251,16 +312,30 @@ impl Registry {
         self.establish(now, key, connect, session, asked_expiry);
         let mut properties = Vec::new();
         if connect.version == Version::V5 {
-            self.grant(connect, assigned.as_deref(), asked_expiry, granted_expiry, proof, &mut properties);
+            self.grant(
+                connect,
+                assigned.as_deref(),
+                asked_expiry,
+                granted_expiry,
+                proof,
+                &mut properties,
+            );
         }
         let answer = ConnAck {
             session_present,
             reason: ReasonCode::SUCCESS,
             properties: Properties::from_validated(&properties),
         };
-        self.send(key.slot, &Packet::ConnAck(answer));
+        if !self.send(key.slot, &Packet::ConnAck(answer)) {
+            // [MQTT-3.1.2-24] the client does not even take the answer.
+            let reason = ReasonCode::PACKET_TOO_LARGE;
+            return self.close(now, key.slot, None, Ending::Normal, reason);
+        }
         self.ledger.connects.add(1);
-        let peer = self.connections.get(key.slot).map_or_else(String::new, |c| c.origin.peer.clone());
+        let peer = self
+            .connections
+            .get(key.slot)
+            .map_or_else(String::new, |c| c.origin.peer.clone());
         let (version, listener) = (connect.version as u8, self.listener_name(key.slot));
         let client_id = client_id.to_owned();
         self.event(Level::Info, "client_connected", || {
@@ -279,10 +354,19 @@ impl Registry {
     }
 
     /// Sets the connection up with what the client asked for.
-    fn establish(&mut self, now: Time, key: ConnectionKey, connect: &Connect<'_>, session: SessionKey, asked_expiry: u32) {
+    fn establish(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        connect: &Connect<'_>,
+        session: SessionKey,
+        asked_expiry: u32,
+    ) {
         let settings = &self.settings;
         let seed = self.router.hash(connect.client_id.as_bytes());
-        let Some(connection) = self.connections.get_mut(key.slot) else { return };
+        let Some(connection) = self.connections.get_mut(key.slot) else {
+            return;
+        };
         connection.stage = Stage::Online(session);
         connection.clean_start = connect.clean_start;
         connection.connect_expiry_s = asked_expiry;
@@ -290,7 +374,9 @@ impl Registry {
         connection.window = settings.max_inflight;
         for property in connect.properties.iter() {
             match property {
-                Property::ReceiveMaximum(maximum) => connection.window = maximum.min(settings.max_inflight),
+                Property::ReceiveMaximum(maximum) => {
+                    connection.window = maximum.min(settings.max_inflight)
+                }
                 Property::MaximumPacketSize(bytes) => connection.max_packet_bytes = bytes as usize,
                 Property::TopicAliasMaximum(maximum) if maximum > 0 => {
                     connection.aliases_out = Some(Box::new(AliasesOut::new(maximum, seed)));
@@ -333,7 +419,8 @@ impl Registry {
         if !settings.retain_available {
             Property::RetainAvailable(0).encode(out);
         }
-        Property::MaximumPacketSize(u32::try_from(settings.max_packet_bytes).unwrap_or(u32::MAX)).encode(out);
+        Property::MaximumPacketSize(u32::try_from(settings.max_packet_bytes).unwrap_or(u32::MAX))
+            .encode(out);
         if let Some(id) = assigned {
             Property::AssignedClientIdentifier(id).encode(out);
         }
@@ -352,7 +439,9 @@ impl Registry {
         if settings.server_keepalive_s > 0 && settings.server_keepalive_s != connect.keepalive_s {
             Property::ServerKeepAlive(settings.server_keepalive_s).encode(out);
         }
-        if !settings.response_information.is_empty() && wants_response_information(connect.properties) {
+        if !settings.response_information.is_empty()
+            && wants_response_information(connect.properties)
+        {
             Property::ResponseInformation(&settings.response_information).encode(out);
         }
         if let Some(proof) = proof {
@@ -362,27 +451,49 @@ impl Registry {
     }
 
     /// The session of a client id: the one it had, or a new one. `[MQTT-3.1.4-3]` `[MQTT-3.1.2-5]`
-    fn take_session(&mut self, now: Time, client_id: &str, connect: &Connect<'_>) -> (SessionKey, bool) {
+    fn take_session(
+        &mut self,
+        now: Time,
+        client_id: &str,
+        connect: &Connect<'_>,
+    ) -> (SessionKey, bool) {
         if let Some(&slot) = self.clients.get(client_id) {
-            let old = self.sessions.get(slot).and_then(|session| session.connection);
-            let resumes = !connect.clean_start && self.sessions.get(slot).is_some_and(Session::keeps);
+            let old = self
+                .sessions
+                .get(slot)
+                .and_then(|session| session.connection);
+            let resumes =
+                !connect.clean_start && self.sessions.get(slot).is_some_and(Session::keeps);
             if let Some(old) = old {
                 let reason = ReasonCode::SESSION_TAKEN_OVER;
-                let ending = if resumes { Ending::TakenOver } else { Ending::Lost };
+                let ending = if resumes {
+                    Ending::TakenOver
+                } else {
+                    Ending::Lost
+                };
                 self.close(now, old, Some(reason), ending, reason);
             }
         }
         // Closing the old connection may have ended its session.
         if let Some(&slot) = self.clients.get(client_id) {
-            let is_over = self.sessions.get(slot).is_none_or(|session| session.ends_at <= now);
+            let is_over = self
+                .sessions
+                .get(slot)
+                .is_none_or(|session| session.ends_at <= now);
             if connect.clean_start || is_over {
                 self.end_session(now, slot);
             } else if let Some(session) = self.sessions.get(slot) {
                 return (session.key, true);
             }
         }
-        let (slot, generation) = self.sessions.insert(Session::new(client_id, connect.version));
-        let key = SessionKey { shard: self.shard, generation, slot };
+        let (slot, generation) = self
+            .sessions
+            .insert(Session::new(client_id, connect.version));
+        let key = SessionKey {
+            shard: self.shard,
+            generation,
+            slot,
+        };
         if let Some(session) = self.sessions.get_mut(slot) {
             session.key = key;
         }
@@ -402,11 +513,15 @@ impl Registry {
     }
 
     fn is_open(&self, slot: u32) -> bool {
-        self.connections.get(slot).is_some_and(|connection| !matches!(connection.stage, Stage::Closing))
+        self.connections
+            .get(slot)
+            .is_some_and(|connection| !matches!(connection.stage, Stage::Closing))
     }
 
     fn listener_name(&self, slot: u32) -> String {
-        self.connections.get(slot).map_or_else(String::new, |c| c.origin.listener.name.clone())
+        self.connections
+            .get(slot)
+            .map_or_else(String::new, |c| c.origin.listener.name.clone())
     }
 }
 
@@ -420,11 +535,15 @@ fn requested_expiry(connect: &Connect<'_>) -> u32 {
 }
 
 fn wants_problem_information(properties: Properties<'_>) -> bool {
-    !properties.iter().any(|property| property == Property::RequestProblemInformation(0))
+    !properties
+        .iter()
+        .any(|property| property == Property::RequestProblemInformation(0))
 }
 
 fn wants_response_information(properties: Properties<'_>) -> bool {
-    properties.iter().any(|property| property == Property::RequestResponseInformation(1))
+    properties
+        .iter()
+        .any(|property| property == Property::RequestResponseInformation(1))
 }
 
 /// Authentication Method and Data of a packet.

@@ -4,8 +4,8 @@
 //! acknowledgement costs a subtraction. A message that a client leaves open while it acknowledges later
 //! ones moves to `stragglers` when the ring would come round to its id.
 
-use crate::route::message::Message;
 use crate::route::index::FilterId;
+use crate::route::message::Message;
 use crate::wire::packet::QoS;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -92,8 +92,15 @@ impl Inflight {
             self.make_room();
         }
         let id = self.id_at(self.ring.len());
-        let awaits = if qos == QoS::ExactlyOnce { Awaits::PubRec } else { Awaits::PubAck };
-        self.ring.push_back(Entry { awaits: Some(awaits), delivery });
+        let awaits = if qos == QoS::ExactlyOnce {
+            Awaits::PubRec
+        } else {
+            Awaits::PubAck
+        };
+        self.ring.push_back(Entry {
+            awaits: Some(awaits),
+            delivery,
+        });
         self.open += 1;
         id
     }
@@ -109,6 +116,17 @@ impl Inflight {
                 Acknowledged::Done(delivery)
             }
             _ => Acknowledged::Unknown,
+        }
+    }
+
+    /// Ends an exchange that cannot go on.
+    pub fn forget(&mut self, id: u16) {
+        if let Some(entry) = self.find(id) {
+            if entry.awaits.take().is_some() {
+                entry.delivery = None;
+                self.open -= 1;
+                self.tidy(id);
+            }
         }
     }
 
@@ -132,8 +150,16 @@ impl Inflight {
 
     /// All open messages in the order they were first sent.
     pub fn iter(&self) -> impl Iterator<Item = (u16, Awaits, Option<&Delivery>)> {
-        let stragglers = self.stragglers.iter().flat_map(|list| list.iter()).map(|(id, entry)| (*id, entry));
-        let ring = self.ring.iter().enumerate().map(|(at, entry)| (self.id_at(at), entry));
+        let stragglers = self
+            .stragglers
+            .iter()
+            .flat_map(|list| list.iter())
+            .map(|(id, entry)| (*id, entry));
+        let ring = self
+            .ring
+            .iter()
+            .enumerate()
+            .map(|(at, entry)| (self.id_at(at), entry));
         stragglers
             .chain(ring)
             .filter_map(|(id, entry)| Some((id, entry.awaits?, entry.delivery.as_ref())))
@@ -164,12 +190,18 @@ impl Inflight {
             return None;
         }
         let (id_number, front) = (usize::from(id), usize::from(self.front_id));
-        let at = if id_number >= front { id_number - front } else { id_number + IDS - front };
+        let at = if id_number >= front {
+            id_number - front
+        } else {
+            id_number + IDS - front
+        };
         if at < self.ring.len() && front != 0 {
             return self.ring.get_mut(at);
         }
         let list = self.stragglers.as_mut()?;
-        list.iter_mut().find(|(other, _)| *other == id).map(|(_, entry)| entry)
+        list.iter_mut()
+            .find(|(other, _)| *other == id)
+            .map(|(_, entry)| entry)
     }
 
     /// Drops finished entries from the front, so that the ring stays as short as the window.
@@ -180,7 +212,11 @@ impl Inflight {
                 self.stragglers = None;
             }
         }
-        while self.ring.front().is_some_and(|entry| entry.awaits.is_none()) {
+        while self
+            .ring
+            .front()
+            .is_some_and(|entry| entry.awaits.is_none())
+        {
             self.ring.pop_front();
             self.front_id = self.id_at(1);
         }
@@ -208,7 +244,10 @@ impl Inflight {
             if self.ring.is_empty() {
                 self.front_id = self.id_at(1);
             } else {
-                self.ring.push_back(Entry { awaits: None, delivery: None });
+                self.ring.push_back(Entry {
+                    awaits: None,
+                    delivery: None,
+                });
                 if self.ring.len() >= IDS {
                     return self.make_room();
                 }
@@ -226,7 +265,10 @@ mod tests {
         let mut inflight = Inflight::default();
         for expected in (1..=IDS as u16).chain(1..=3) {
             assert_eq!(inflight.push(QoS::AtLeastOnce, None), expected);
-            assert!(matches!(inflight.finish(expected, Awaits::PubAck), Acknowledged::Done(None)));
+            assert!(matches!(
+                inflight.finish(expected, Awaits::PubAck),
+                Acknowledged::Done(None)
+            ));
         }
         assert!(inflight.is_empty());
     }
@@ -234,10 +276,18 @@ mod tests {
     #[test]
     fn acknowledgements_in_any_order_free_their_ids() {
         let mut inflight = Inflight::default();
-        let ids: Vec<u16> = (0..4).map(|_| inflight.push(QoS::AtLeastOnce, None)).collect();
+        let ids: Vec<u16> = (0..4)
+            .map(|_| inflight.push(QoS::AtLeastOnce, None))
+            .collect();
         for &at in &[2, 0, 3, 1] {
-            assert!(matches!(inflight.finish(ids[at], Awaits::PubAck), Acknowledged::Done(_)));
-            assert!(matches!(inflight.finish(ids[at], Awaits::PubAck), Acknowledged::Unknown));
+            assert!(matches!(
+                inflight.finish(ids[at], Awaits::PubAck),
+                Acknowledged::Done(_)
+            ));
+            assert!(matches!(
+                inflight.finish(ids[at], Awaits::PubAck),
+                Acknowledged::Unknown
+            ));
         }
         assert!(inflight.is_empty());
         assert_eq!(inflight.ring.len(), 0);
@@ -250,11 +300,17 @@ mod tests {
         for _ in 0..3 * IDS {
             let id = inflight.push(QoS::AtLeastOnce, None);
             assert_ne!(id, stuck);
-            assert!(matches!(inflight.finish(id, Awaits::PubAck), Acknowledged::Done(_)));
+            assert!(matches!(
+                inflight.finish(id, Awaits::PubAck),
+                Acknowledged::Done(_)
+            ));
         }
         assert_eq!(inflight.len(), 1);
         assert!(matches!(inflight.received(stuck), Acknowledged::Release));
-        assert!(matches!(inflight.finish(stuck, Awaits::PubComp), Acknowledged::Done(_)));
+        assert!(matches!(
+            inflight.finish(stuck, Awaits::PubComp),
+            Acknowledged::Done(_)
+        ));
         assert!(inflight.is_empty());
     }
 
@@ -262,8 +318,14 @@ mod tests {
     fn a_puback_does_not_end_a_qos_2_exchange() {
         let mut inflight = Inflight::default();
         let id = inflight.push(QoS::ExactlyOnce, None);
-        assert!(matches!(inflight.finish(id, Awaits::PubAck), Acknowledged::Unknown));
+        assert!(matches!(
+            inflight.finish(id, Awaits::PubAck),
+            Acknowledged::Unknown
+        ));
         assert!(matches!(inflight.received(id), Acknowledged::Release));
-        assert!(matches!(inflight.received(id), Acknowledged::Release), "a repeated PUBREC is answered again");
+        assert!(
+            matches!(inflight.received(id), Acknowledged::Release),
+            "a repeated PUBREC is answered again"
+        );
     }
 }

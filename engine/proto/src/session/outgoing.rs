@@ -76,11 +76,23 @@ pub struct Copy<'a> {
 impl<'a> Outgoing<'a> {
     /// A message that just arrived in `inbound`, or was made here.
     #[inline]
-    pub fn new(now: Time, content: Content<'a>, inbound: Option<Inbound<'a>>, mut forms: Forms) -> Self {
+    pub fn new(
+        now: Time,
+        content: Content<'a>,
+        inbound: Option<Inbound<'a>>,
+        mut forms: Forms,
+    ) -> Self {
         forms.built = 0;
         forms.scratch.clear();
         let expiry_s = remaining_s(now, content.expires_at);
-        Self { content, inbound, message: None, shared: None, expiry_s, forms }
+        Self {
+            content,
+            inbound,
+            message: None,
+            shared: None,
+            expiry_s,
+            forms,
+        }
     }
 
     /// A message that waited.
@@ -153,7 +165,11 @@ impl<'a> Outgoing<'a> {
         let payload_len = self.shared.as_ref().map_or(0, Bytes::len);
         let fits = scratch.len() - start + payload_len <= connection.max_packet_bytes;
         if fits {
-            let topic_len = if matches!(alias, Alias::Known(_)) { 0 } else { self.content.topic.len() };
+            let topic_len = if matches!(alias, Alias::Known(_)) {
+                0
+            } else {
+                self.content.topic.len()
+            };
             if let Some(packet) = scratch.get_mut(start..) {
                 packet[0] = first_byte(&copy);
                 if copy.packet_id != 0 {
@@ -182,7 +198,11 @@ impl<'a> Outgoing<'a> {
     fn form(&mut self, is_v5: bool, qos: QoS) -> (Form, bool) {
         if let Some(inbound) = &self.inbound {
             if inbound.is_v5 == is_v5 && inbound.qos == qos {
-                let form = Form { start: 0, end: inbound.packet.len() as u32, id_at: inbound.id_at as u32 };
+                let form = Form {
+                    start: 0,
+                    end: inbound.packet.len() as u32,
+                    id_at: inbound.id_at as u32,
+                };
                 return (form, true);
             }
         }
@@ -199,7 +219,11 @@ impl<'a> Outgoing<'a> {
         self.encode(is_v5, qos, &[], Alias::None);
         let end = self.forms.scratch.len();
         let id_at = packet_id_at(&self.forms.scratch[start..], self.content.topic.len());
-        self.forms.forms[number] = Form { start: start as u32, end: end as u32, id_at: id_at as u32 };
+        self.forms.forms[number] = Form {
+            start: start as u32,
+            end: end as u32,
+            id_at: id_at as u32,
+        };
         self.forms.built |= 1 << number;
     }
 
@@ -219,12 +243,22 @@ impl<'a> Outgoing<'a> {
             properties_len = content.properties.len()
                 + alias.map_or(0, |_| 3)
                 + self.expiry_s.map_or(0, |_| 5)
-                + ids.iter().map(|&id| 1 + remaining_length_size(id as usize)).sum::<usize>();
+                + ids
+                    .iter()
+                    .map(|&id| 1 + remaining_length_size(id as usize))
+                    .sum::<usize>();
         }
-        let prefix_len = if is_v5 { remaining_length_size(properties_len) } else { 0 };
+        let prefix_len = if is_v5 {
+            remaining_length_size(properties_len)
+        } else {
+            0
+        };
         let payload_len = content.payload.len();
         buf.push(0);
-        put_remaining_length(buf, 2 + topic.len() + id_len + prefix_len + properties_len + payload_len);
+        put_remaining_length(
+            buf,
+            2 + topic.len() + id_len + prefix_len + properties_len + payload_len,
+        );
         buf.extend_from_slice(&(topic.len() as u16).to_be_bytes());
         buf.extend_from_slice(topic);
         buf.extend_from_slice(&[0, 0][..id_len]);
@@ -255,7 +289,12 @@ fn remaining_s(now: Time, expires_at: Time) -> Option<u32> {
     if expires_at == NEVER {
         return None;
     }
-    Some(expires_at.saturating_sub(now).div_ceil(SECOND).min(u64::from(u32::MAX)) as u32)
+    Some(
+        expires_at
+            .saturating_sub(now)
+            .div_ceil(SECOND)
+            .min(u64::from(u32::MAX)) as u32,
+    )
 }
 
 #[inline]
@@ -265,6 +304,12 @@ const fn first_byte(copy: &Copy<'_>) -> u8 {
 
 /// Where the packet id of an encoded PUBLISH is (for QoS 0: where it would be).
 fn packet_id_at(packet: &[u8], topic_len: usize) -> usize {
-    let header = 1 + packet.iter().skip(1).take_while(|&&byte| byte & 0x80 != 0).count() + 1;
+    let header = 1
+        + packet
+            .iter()
+            .skip(1)
+            .take_while(|&&byte| byte & 0x80 != 0)
+            .count()
+        + 1;
     header + 2 + topic_len
 }

@@ -60,7 +60,8 @@ impl Batch {
     /// Adds a message.
     pub fn push(&mut self, to: Receivers, outgoing: &mut Outgoing<'_>) {
         let content = outgoing.content;
-        let message = (content.payload.len() >= SHARE_FROM_BYTES).then(|| Arc::clone(outgoing.message()));
+        let message =
+            (content.payload.len() >= SHARE_FROM_BYTES).then(|| Arc::clone(outgoing.message()));
         let start = self.bytes.len();
         match &message {
             Some(message) => self.shared_bytes += message.len(),
@@ -107,10 +108,11 @@ impl Batch {
         }
         let shift = self.bytes.len();
         self.bytes.append(&mut other.bytes);
-        self.parcels.extend(other.parcels.drain(..).map(|mut parcel| {
-            parcel.start += shift;
-            parcel
-        }));
+        self.parcels
+            .extend(other.parcels.drain(..).map(|mut parcel| {
+                parcel.start += shift;
+                parcel
+            }));
         self.shared_bytes += std::mem::take(&mut other.shared_bytes);
     }
 

@@ -1,8 +1,8 @@
 //! PUBLISH from a client, and the acknowledgements of both directions.
 
+use super::connection::Stage;
 use super::inflight::{Acknowledged, Awaits};
 use super::outgoing::{Inbound, Outgoing};
-use super::connection::Stage;
 use super::registry::{ConnectionKey, Level, Next, ROUTES, Registry, protocol_error};
 use crate::route::SessionKey;
 use crate::route::message::{Content, NEVER};
@@ -27,7 +27,8 @@ struct Directions {
 
 impl Directions {
     fn expires_at(self, now: Time) -> Time {
-        self.expiry_s.map_or(NEVER, |seconds| now + Time::from(seconds) * SECOND)
+        self.expiry_s
+            .map_or(NEVER, |seconds| now + Time::from(seconds) * SECOND)
     }
 }
 
@@ -50,7 +51,9 @@ impl Registry {
     /// Publishes a message that came over no connection; returns how many sessions it was addressed to.
     pub fn publish_local(&mut self, now: Time, message: &LocalPublish<'_>) -> usize {
         let mut kept = Vec::new();
-        let Ok(directions) = directions(message.properties, &mut kept) else { return 0 };
+        let Ok(directions) = directions(message.properties, &mut kept) else {
+            return 0;
+        };
         self.ledger.messages_received.add(1);
         let content = Content {
             topic: message.topic.as_bytes(),
@@ -73,9 +76,13 @@ impl Registry {
         packet: &[u8],
         header_len: usize,
     ) -> Result<Next, DecodeError> {
-        let Some(connection) = self.connections.get_mut(slot) else { return Ok(Next::Pause) };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return Ok(Next::Pause);
+        };
         let Stage::Online(session) = connection.stage else {
-            return Err(protocol_error("PUBLISH before the connection is established [MQTT-3.1.0-1]"));
+            return Err(protocol_error(
+                "PUBLISH before the connection is established [MQTT-3.1.0-1]",
+            ));
         };
         let version = connection.version;
         let raw = RawPublish::split(version, packet[0], &packet[header_len..])?;
@@ -87,14 +94,29 @@ impl Registry {
         };
         let (qos, retain) = (raw.qos(), raw.retain());
         if qos > self.settings.max_qos {
-            return Err(DecodeError { reason: ReasonCode::QOS_NOT_SUPPORTED, what: "[MQTT-3.2.2-11] QoS above the maximum" });
+            return Err(DecodeError {
+                reason: ReasonCode::QOS_NOT_SUPPORTED,
+                what: "[MQTT-3.2.2-11] QoS above the maximum",
+            });
         }
         if retain && !self.settings.retain_available {
-            return Err(DecodeError { reason: ReasonCode::RETAIN_NOT_SUPPORTED, what: "[MQTT-3.2.2-14] retain is not available" });
+            return Err(DecodeError {
+                reason: ReasonCode::RETAIN_NOT_SUPPORTED,
+                what: "[MQTT-3.2.2-14] retain is not available",
+            });
         }
         if raw.properties.is_empty() && !raw.topic.is_empty() {
             let inbound = inbound(packet, header_len, version, &raw);
-            self.accept(now, slot, session, &raw, raw.topic, &[], NEVER, Some(inbound))?;
+            self.accept(
+                now,
+                slot,
+                session,
+                &raw,
+                raw.topic,
+                &[],
+                NEVER,
+                Some(inbound),
+            )?;
         } else {
             self.publish_with_properties(now, slot, session, packet, header_len, &raw)?;
         }
@@ -123,32 +145,54 @@ impl Registry {
         kept.clear();
         let directions = directions(properties, &mut kept)?;
         let expires_at = directions.expires_at(now);
-        if directions.is_text && self.settings.payload_format_check && std::str::from_utf8(raw.payload).is_err() {
+        if directions.is_text
+            && self.settings.payload_format_check
+            && std::str::from_utf8(raw.payload).is_err()
+        {
             self.properties = kept;
             self.ledger.publish_refused.add(1);
             self.acknowledge(slot, session, raw, ReasonCode::PAYLOAD_FORMAT_INVALID);
             return Ok(());
         }
-        let forwarded: &[u8] = if directions.pass_through { raw.properties } else { &kept };
+        let forwarded: &[u8] = if directions.pass_through {
+            raw.properties
+        } else {
+            &kept
+        };
         let outcome = match directions.alias {
-            None if raw.topic.is_empty() => {
-                Err(protocol_error("an empty topic name without a topic alias [MQTT-4.7.3-1]"))
-            }
+            None if raw.topic.is_empty() => Err(protocol_error(
+                "an empty topic name without a topic alias [MQTT-4.7.3-1]",
+            )),
             None => {
                 let inbound = inbound(packet, header_len, Version::V5, raw);
-                self.accept(now, slot, session, raw, raw.topic, forwarded, expires_at, Some(inbound))
+                self.accept(
+                    now,
+                    slot,
+                    session,
+                    raw,
+                    raw.topic,
+                    forwarded,
+                    expires_at,
+                    Some(inbound),
+                )
             }
             Some(alias) => {
-                let mut aliases = self.connections.get_mut(slot).and_then(|c| c.aliases_in.take());
-                let outcome = resolve(&mut aliases, alias, self.settings.max_topic_alias, raw).and_then(|()| {
-                    let known = aliases.as_ref().and_then(|all| all.get(usize::from(alias) - 1));
-                    match known {
-                        Some(Some(topic)) => {
-                            self.accept(now, slot, session, raw, topic, forwarded, expires_at, None)
+                let mut aliases = self
+                    .connections
+                    .get_mut(slot)
+                    .and_then(|c| c.aliases_in.take());
+                let outcome = resolve(&mut aliases, alias, self.settings.max_topic_alias, raw)
+                    .and_then(|()| {
+                        let known = aliases
+                            .as_ref()
+                            .and_then(|all| all.get(usize::from(alias) - 1));
+                        match known {
+                            Some(Some(topic)) => self.accept(
+                                now, slot, session, raw, topic, forwarded, expires_at, None,
+                            ),
+                            _ => Err(protocol_error("a topic alias that was never set")),
                         }
-                        _ => Err(protocol_error("a topic alias that was never set")),
-                    }
-                });
+                    });
                 if let Some(connection) = self.connections.get_mut(slot) {
                     connection.aliases_in = aliases;
                 }
@@ -160,7 +204,10 @@ impl Registry {
     }
 
     /// Routes a legal message and acknowledges it.
-    #[expect(clippy::too_many_arguments, reason = "the parts of a message, borrowed from three places")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a message, borrowed from three places"
+    )]
     #[inline]
     fn accept(
         &mut self,
@@ -173,7 +220,9 @@ impl Registry {
         expires_at: Time,
         inbound: Option<Inbound<'_>>,
     ) -> Result<(), DecodeError> {
-        let Some(connection) = self.connections.get_mut(slot) else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return Ok(());
+        };
         let version = connection.version;
         let mut cached = connection.cached.take();
         let is_hit = cached
@@ -181,9 +230,16 @@ impl Registry {
             .is_some_and(|cached| cached.topic == topic && self.router.is_current(&cached.stamp));
         if !is_hit {
             // Only a topic seen for the first time needs to be checked.
-            let name = if raw.topic.is_empty() { topic_str(topic)? } else { raw.topic_name(version)? };
+            let name = if raw.topic.is_empty() {
+                topic_str(topic)?
+            } else {
+                raw.topic_name(version)?
+            };
             if level_count(name) > self.settings.max_topic_levels {
-                return Err(DecodeError { reason: ReasonCode::TOPIC_NAME_INVALID, what: "the topic name has too many levels" });
+                return Err(DecodeError {
+                    reason: ReasonCode::TOPIC_NAME_INVALID,
+                    what: "the topic name has too many levels",
+                });
             }
             cached = Some(self.look_up(name, cached));
         }
@@ -205,7 +261,9 @@ impl Registry {
         };
         let mut outgoing = Outgoing::new(now, content, inbound, std::mem::take(&mut self.forms));
         if content.retain {
-            let stored = self.router.retain(&content, || Arc::clone(outgoing.message()));
+            let stored = self
+                .router
+                .retain(&content, || Arc::clone(outgoing.message()));
             if stored == Retain::Full {
                 self.retained_full(&content);
             }
@@ -213,7 +271,11 @@ impl Registry {
         let copies = self.route_message(now, &mut outgoing, &cached.route);
         self.forms = outgoing.into_forms();
         self.restore(slot, cached);
-        let reason = if copies == 0 { ReasonCode::NO_MATCHING_SUBSCRIBERS } else { ReasonCode::SUCCESS };
+        let reason = if copies == 0 {
+            ReasonCode::NO_MATCHING_SUBSCRIBERS
+        } else {
+            ReasonCode::SUCCESS
+        };
         self.acknowledge(slot, session, raw, reason);
         Ok(())
     }
@@ -229,13 +291,19 @@ impl Registry {
     fn look_up(&mut self, topic: &str, last: Option<CachedRoute>) -> CachedRoute {
         let bytes = topic.as_bytes();
         let (route, stamp) = match self.routes.get(bytes) {
-            Some(found) if self.router.is_current(&found.stamp) => (Arc::clone(&found.route), found.stamp),
+            Some(found) if self.router.is_current(&found.stamp) => {
+                (Arc::clone(&found.route), found.stamp)
+            }
             _ => {
                 let (route, stamp) = self.router.route(topic);
                 if self.routes.len() >= ROUTES {
                     self.routes.clear();
                 }
-                let cached = CachedRoute { topic: Vec::new(), route: Arc::clone(&route), stamp };
+                let cached = CachedRoute {
+                    topic: Vec::new(),
+                    route: Arc::clone(&route),
+                    stamp,
+                };
                 self.routes.insert(bytes.into(), cached);
                 (route, stamp)
             }
@@ -243,12 +311,18 @@ impl Registry {
         let mut topic = last.map_or_else(Vec::new, |last| last.topic);
         topic.clear();
         topic.extend_from_slice(bytes);
-        CachedRoute { topic, route, stamp }
+        CachedRoute {
+            topic,
+            route,
+            stamp,
+        }
     }
 
     /// Whether a QoS 2 packet id is not in use; within the Receive Maximum that was announced.
     fn is_new(&self, session: SessionKey, packet_id: u16) -> Result<bool, DecodeError> {
-        let Some(session) = self.sessions.get(session.slot) else { return Ok(true) };
+        let Some(session) = self.sessions.get(session.slot) else {
+            return Ok(true);
+        };
         if session.unreleased.contains(&packet_id) {
             return Ok(false);
         }
@@ -265,7 +339,13 @@ impl Registry {
 
     /// PUBACK or PUBREC. `[MQTT-4.3.2-4]` `[MQTT-4.3.3-8]`
     #[inline]
-    fn acknowledge(&mut self, slot: u32, session: SessionKey, raw: &RawPublish<'_>, reason: ReasonCode) {
+    fn acknowledge(
+        &mut self,
+        slot: u32,
+        session: SessionKey,
+        raw: &RawPublish<'_>,
+        reason: ReasonCode,
+    ) {
         let first = match raw.qos() {
             QoS::AtMostOnce => return,
             QoS::AtLeastOnce => PUBACK,
@@ -278,7 +358,9 @@ impl Registry {
                 PUBREC
             }
         };
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         let [high, low] = raw.packet_id.to_be_bytes();
         if reason == ReasonCode::SUCCESS || !connection.is_v5() {
             connection.out.extend(&[first, 2, high, low]);
@@ -301,25 +383,37 @@ impl Registry {
         if ack.reason.is_error() {
             return self.finish(now, session, ack, Awaits::PubRec);
         }
-        let Some(state) = self.sessions.get_mut(session) else { return };
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
         forget_resend(&mut state.resend, ack.packet_id);
         let reason = match state.inflight.received(ack.packet_id) {
             Acknowledged::Unknown => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
             _ => ReasonCode::SUCCESS,
         };
-        let answer = Ack { packet_id: ack.packet_id, reason, properties: Properties::EMPTY };
+        let answer = Ack {
+            packet_id: ack.packet_id,
+            reason,
+            properties: Properties::EMPTY,
+        };
         self.send(slot, &Packet::PubRel(answer));
     }
 
     /// PUBREL: a QoS 2 message from the client is complete. `[MQTT-4.3.3-11]`
     pub(super) fn on_pubrel(&mut self, slot: u32, session: u32, ack: &Ack<'_>) {
-        let Some(state) = self.sessions.get_mut(session) else { return };
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
         let reason = if state.unreleased.remove(&ack.packet_id) {
             ReasonCode::SUCCESS
         } else {
             ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
         };
-        let answer = Ack { packet_id: ack.packet_id, reason, properties: Properties::EMPTY };
+        let answer = Ack {
+            packet_id: ack.packet_id,
+            reason,
+            properties: Properties::EMPTY,
+        };
         self.send(slot, &Packet::PubComp(answer));
     }
 
@@ -330,9 +424,14 @@ impl Registry {
 
     /// An exchange is over: the window opens.
     fn finish(&mut self, now: Time, session: u32, ack: &Ack<'_>, awaits: Awaits) {
-        let Some(state) = self.sessions.get_mut(session) else { return };
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
         forget_resend(&mut state.resend, ack.packet_id);
-        if !matches!(state.inflight.finish(ack.packet_id, awaits), Acknowledged::Done(_)) {
+        if !matches!(
+            state.inflight.finish(ack.packet_id, awaits),
+            Acknowledged::Done(_)
+        ) {
             return;
         }
         state.note_inflight();
@@ -350,7 +449,9 @@ impl Registry {
 
     /// Stops reading a connection that is over its rate.
     fn pause(&mut self, slot: u32, until: Time) {
-        let Some((connection, generation)) = self.connections.get_with_generation(slot) else { return };
+        let Some((connection, generation)) = self.connections.get_with_generation(slot) else {
+            return;
+        };
         connection.is_paused = true;
         connection.paused_until = until;
         self.schedule_connection(ConnectionKey { slot, generation }, until);
@@ -360,13 +461,24 @@ impl Registry {
     fn retained_full(&mut self, content: &Content<'_>) {
         let topic = content.topic_str().to_owned();
         self.event(Level::Warn, "retained_full", || {
-            vec![("topic", topic), ("advice", "raise mqtt.max_retained or remove retained messages".to_owned())]
+            vec![
+                ("topic", topic),
+                (
+                    "advice",
+                    "raise mqtt.max_retained or remove retained messages".to_owned(),
+                ),
+            ]
         });
     }
 }
 
 #[inline]
-fn inbound<'a>(packet: &'a [u8], header_len: usize, version: Version, raw: &RawPublish<'_>) -> Inbound<'a> {
+fn inbound<'a>(
+    packet: &'a [u8],
+    header_len: usize,
+    version: Version,
+    raw: &RawPublish<'_>,
+) -> Inbound<'a> {
     Inbound {
         packet,
         is_v5: version == Version::V5,
@@ -377,14 +489,19 @@ fn inbound<'a>(packet: &'a [u8], header_len: usize, version: Version, raw: &RawP
 
 /// Reads what is meant for the broker; `kept` gets the properties that are passed on, if they are not all.
 fn directions(properties: Properties<'_>, kept: &mut Vec<u8>) -> Result<Directions, DecodeError> {
-    let mut directions = Directions { pass_through: true, ..Directions::default() };
+    let mut directions = Directions {
+        pass_through: true,
+        ..Directions::default()
+    };
     for (id, raw) in properties.iter_raw() {
         let value = &raw[1..];
         match id {
             TOPIC_ALIAS => directions.alias = value.try_into().ok().map(u16::from_be_bytes),
             MESSAGE_EXPIRY => directions.expiry_s = value.try_into().ok().map(u32::from_be_bytes),
             SUBSCRIPTION_ID => {
-                return Err(protocol_error("[MQTT-3.3.4-6] a subscription identifier from a client"));
+                return Err(protocol_error(
+                    "[MQTT-3.3.4-6] a subscription identifier from a client",
+                ));
             }
             id => {
                 directions.is_text |= id == PAYLOAD_FORMAT && value == [1];
@@ -404,7 +521,10 @@ fn resolve(
     raw: &RawPublish<'_>,
 ) -> Result<(), DecodeError> {
     if alias == 0 || alias > maximum {
-        return Err(DecodeError { reason: ReasonCode::TOPIC_ALIAS_INVALID, what: "[MQTT-3.3.2-9] topic alias out of range" });
+        return Err(DecodeError {
+            reason: ReasonCode::TOPIC_ALIAS_INVALID,
+            what: "[MQTT-3.3.2-9] topic alias out of range",
+        });
     }
     if raw.topic.is_empty() {
         return Ok(());

@@ -71,7 +71,10 @@ impl Queue {
         }
         self.bytes += size;
         self.qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
-        self.waiting.push_back(Waiting { delivery, since: now });
+        self.waiting.push_back(Waiting {
+            delivery,
+            since: now,
+        });
     }
 
     /// Takes the oldest message.
@@ -85,11 +88,20 @@ impl Queue {
     }
 
     /// Drops what waited longer than the limit.
-    pub fn drop_aged(&mut self, now: Time, limits: &QueueLimits, dropped: &mut dyn FnMut(Delivery, Drop)) {
+    pub fn drop_aged(
+        &mut self,
+        now: Time,
+        limits: &QueueLimits,
+        dropped: &mut dyn FnMut(Delivery, Drop),
+    ) {
         if limits.age == 0 {
             return;
         }
-        while self.waiting.front().is_some_and(|first| first.since + limits.age <= now) {
+        while self
+            .waiting
+            .front()
+            .is_some_and(|first| first.since + limits.age <= now)
+        {
             if let Some(delivery) = self.pop() {
                 dropped(delivery, Drop::QueueAge);
             }
@@ -100,7 +112,11 @@ impl Queue {
     pub fn drop_qos0(&mut self, dropped: &mut dyn FnMut(Delivery, Drop)) {
         let mut at = 0;
         while self.qos0 > 0 && at < self.waiting.len() {
-            if self.waiting.get(at).is_some_and(|waiting| waiting.delivery.qos == QoS::AtMostOnce) {
+            if self
+                .waiting
+                .get(at)
+                .is_some_and(|waiting| waiting.delivery.qos == QoS::AtMostOnce)
+            {
                 if let Some(delivery) = self.take(at) {
                     dropped(delivery, Drop::ConnectionLost);
                 }
@@ -118,7 +134,9 @@ impl Queue {
     /// The newest QoS 0 message if there is one, otherwise the oldest of all.
     fn evict(&mut self) -> Option<Delivery> {
         let at = if self.qos0 > 0 {
-            self.waiting.iter().rposition(|waiting| waiting.delivery.qos == QoS::AtMostOnce)
+            self.waiting
+                .iter()
+                .rposition(|waiting| waiting.delivery.qos == QoS::AtMostOnce)
         } else {
             None
         };
@@ -126,7 +144,11 @@ impl Queue {
     }
 
     fn take(&mut self, at: usize) -> Option<Delivery> {
-        let waiting = if at == 0 { self.waiting.pop_front()? } else { self.waiting.remove(at)? };
+        let waiting = if at == 0 {
+            self.waiting.pop_front()?
+        } else {
+            self.waiting.remove(at)?
+        };
         self.bytes -= waiting.delivery.message.len();
         self.qos0 -= usize::from(waiting.delivery.qos == QoS::AtMostOnce);
         if self.waiting.is_empty() && self.waiting.capacity() > 64 {
@@ -141,7 +163,11 @@ mod tests {
     use super::*;
     use crate::route::message::{Content, NEVER};
 
-    const LIMITS: QueueLimits = QueueLimits { count: 3, bytes: 0, age: 10 };
+    const LIMITS: QueueLimits = QueueLimits {
+        count: 3,
+        bytes: 0,
+        age: 10,
+    };
 
     fn delivery(topic: &str, qos: QoS) -> Delivery {
         let message = Content {
@@ -154,26 +180,50 @@ mod tests {
             publisher: None,
         }
         .to_message();
-        Delivery { message, ids: None, shared: None, qos, retain: false }
+        Delivery {
+            message,
+            ids: None,
+            shared: None,
+            qos,
+            retain: false,
+        }
     }
 
     fn push(queue: &mut Queue, now: Time, topic: &str, qos: QoS) -> Vec<(String, Drop)> {
         let mut gone = Vec::new();
-        queue.push(now, delivery(topic, qos), &LIMITS, &mut |delivery, reason| {
-            gone.push((delivery.message.content().topic_str().to_owned(), reason));
-        });
+        queue.push(
+            now,
+            delivery(topic, qos),
+            &LIMITS,
+            &mut |delivery, reason| {
+                gone.push((delivery.message.content().topic_str().to_owned(), reason));
+            },
+        );
         gone
     }
 
     #[test]
     fn a_full_queue_drops_qos_0_before_the_oldest() {
         let mut queue = Queue::default();
-        for (topic, qos) in [("a", QoS::AtLeastOnce), ("b", QoS::AtMostOnce), ("c", QoS::AtLeastOnce)] {
+        for (topic, qos) in [
+            ("a", QoS::AtLeastOnce),
+            ("b", QoS::AtMostOnce),
+            ("c", QoS::AtLeastOnce),
+        ] {
             assert!(push(&mut queue, 0, topic, qos).is_empty());
         }
-        assert_eq!(push(&mut queue, 0, "d", QoS::AtLeastOnce), [("b".into(), Drop::QueueFull)]);
-        assert_eq!(push(&mut queue, 0, "e", QoS::AtLeastOnce), [("a".into(), Drop::QueueFull)]);
-        assert_eq!(push(&mut queue, 0, "f", QoS::AtMostOnce), [("f".into(), Drop::QueueFull)]);
+        assert_eq!(
+            push(&mut queue, 0, "d", QoS::AtLeastOnce),
+            [("b".into(), Drop::QueueFull)]
+        );
+        assert_eq!(
+            push(&mut queue, 0, "e", QoS::AtLeastOnce),
+            [("a".into(), Drop::QueueFull)]
+        );
+        assert_eq!(
+            push(&mut queue, 0, "f", QoS::AtMostOnce),
+            [("f".into(), Drop::QueueFull)]
+        );
         assert_eq!(queue.len(), 3);
     }
 
@@ -182,7 +232,10 @@ mod tests {
         let mut queue = Queue::default();
         push(&mut queue, 0, "a", QoS::AtLeastOnce);
         push(&mut queue, 5, "b", QoS::AtLeastOnce);
-        assert_eq!(push(&mut queue, 10, "c", QoS::AtLeastOnce), [("a".into(), Drop::QueueAge)]);
+        assert_eq!(
+            push(&mut queue, 10, "c", QoS::AtLeastOnce),
+            [("a".into(), Drop::QueueAge)]
+        );
         assert_eq!(queue.len(), 2);
     }
 
@@ -195,6 +248,9 @@ mod tests {
         let mut gone = 0;
         queue.drop_qos0(&mut |_, _| gone += 1);
         assert_eq!((gone, queue.len()), (2, 1));
-        assert_eq!(queue.bytes(), queue.front().map_or(0, |first| first.message.len()));
+        assert_eq!(
+            queue.bytes(),
+            queue.front().map_or(0, |first| first.message.len())
+        );
     }
 }

@@ -21,9 +21,15 @@ struct Bucket {
 impl RateLimit {
     /// Nothing if neither is limited (0).
     pub fn new(now: Time, messages_rate: f64, bytes_rate: f64) -> Option<Self> {
-        let bucket = |rate: f64| Bucket { rate, level: rate, at: now };
-        (messages_rate > 0.0 || bytes_rate > 0.0)
-            .then(|| Self { messages: bucket(messages_rate), bytes: bucket(bytes_rate) })
+        let bucket = |rate: f64| Bucket {
+            rate,
+            level: rate,
+            at: now,
+        };
+        (messages_rate > 0.0 || bytes_rate > 0.0).then(|| Self {
+            messages: bucket(messages_rate),
+            bytes: bucket(bytes_rate),
+        })
     }
 
     /// Notes one message of `bytes`; returns when the next may be read, if not at once.

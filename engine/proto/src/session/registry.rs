@@ -15,7 +15,7 @@ use crate::route::SessionKey;
 use crate::route::index::Route;
 use crate::route::router::{CachedRoute, Router, mix};
 use crate::route::verdict::Ledger;
-use crate::wire::codec::{DecodeError, Frame, encode, frame};
+use crate::wire::codec::{DecodeError, Frame, encode, encoded_len, frame};
 use crate::wire::packet::{Packet, Version};
 use crate::wire::tables::ReasonCode;
 use crate::{SECOND, Time};
@@ -137,7 +137,13 @@ pub(super) const ROUTES: usize = 4096;
 
 impl Registry {
     /// An empty shard. `seed` comes from a random source.
-    pub fn new(shard: u16, shards: u16, router: Arc<Router>, settings: Arc<Settings>, seed: u64) -> Self {
+    pub fn new(
+        shard: u16,
+        shards: u16,
+        router: Arc<Router>,
+        settings: Arc<Settings>,
+        seed: u64,
+    ) -> Self {
         let hasher = || FixedState::with_seed(seed);
         let mut deadlines = Deadlines::default();
         if shard == 0 {
@@ -192,10 +198,16 @@ impl Registry {
         let mut goes_on = true;
         while goes_on {
             let Some(connection) = self.connections.get_current(key.slot, key.generation) else {
-                return Received { consumed: input.len(), goes_on: false };
+                return Received {
+                    consumed: input.len(),
+                    goes_on: false,
+                };
             };
             if matches!(connection.stage, Stage::Closing) {
-                return Received { consumed: input.len(), goes_on: false };
+                return Received {
+                    consumed: input.len(),
+                    goes_on: false,
+                };
             }
             if connection.is_blocked && connection.out.len() > UNREAD_ANSWERS_BYTES {
                 connection.is_paused = true;
@@ -205,7 +217,11 @@ impl Registry {
             let rest = &input[consumed..];
             let outcome = match frame(rest, connection.max_receive_bytes) {
                 Ok(Frame::Incomplete { .. }) => break,
-                Ok(Frame::Complete { first, header_len, total }) => {
+                Ok(Frame::Complete {
+                    first,
+                    header_len,
+                    total,
+                }) => {
                     connection.last_received = now;
                     consumed += total;
                     packets += 1;
@@ -223,7 +239,10 @@ impl Registry {
                 }
                 Err(error) => {
                     self.refuse_input(now, key.slot, error, rest);
-                    return Received { consumed: input.len(), goes_on: false };
+                    return Received {
+                        consumed: input.len(),
+                        goes_on: false,
+                    };
                 }
             }
         }
@@ -320,7 +339,9 @@ impl Registry {
     /// The output of a connection.
     #[inline]
     pub fn output(&mut self, slot: u32) -> Option<&mut Output> {
-        self.connections.get_mut(slot).map(|connection| &mut connection.out)
+        self.connections
+            .get_mut(slot)
+            .map(|connection| &mut connection.out)
     }
 
     /// The socket would block: from now on messages wait in the session's queue.
@@ -334,19 +355,26 @@ impl Registry {
     #[inline]
     pub fn flushed(&mut self, now: Time, slot: u32, bytes: u64) -> bool {
         self.ledger.bytes_sent.add(bytes);
-        let Some((connection, generation)) = self.connections.get_with_generation(slot) else { return false };
+        let Some((connection, generation)) = self.connections.get_with_generation(slot) else {
+            return false;
+        };
         connection.is_blocked = false;
         if connection.is_paused && connection.paused_until <= now {
             connection.is_paused = false;
-            self.actions.push_back(Action::Resume(ConnectionKey { slot, generation }));
+            self.actions
+                .push_back(Action::Resume(ConnectionKey { slot, generation }));
         }
-        let Stage::Online(SessionKey { slot: session, .. }) = connection.stage else { return false };
+        let Stage::Online(SessionKey { slot: session, .. }) = connection.stage else {
+            return false;
+        };
         let waits = self.sessions.get(session).is_some_and(Session::has_backlog);
         if !waits {
             return false;
         }
         self.refill(now, session);
-        self.connections.get(slot).is_some_and(|connection| !connection.out.is_empty())
+        self.connections
+            .get(slot)
+            .is_some_and(|connection| !connection.out.is_empty())
     }
 
     /// The batch for another shard, taken out.
@@ -407,7 +435,12 @@ impl Registry {
     /// Calls `visit` for every session with its connection, for reports.
     pub fn visit(&self, visit: &mut dyn FnMut(&Session, Option<&Connection>)) {
         for (_, session) in self.sessions.iter() {
-            visit(session, session.connection.and_then(|slot| self.connections.get(slot)));
+            visit(
+                session,
+                session
+                    .connection
+                    .and_then(|slot| self.connections.get(slot)),
+            );
         }
     }
 
@@ -434,7 +467,9 @@ impl Registry {
         header_len: usize,
         bytes: &[u8],
     ) -> Result<Next, DecodeError> {
-        let Some(connection) = self.connections.get(key.slot) else { return Ok(Next::Pause) };
+        let Some(connection) = self.connections.get(key.slot) else {
+            return Ok(Next::Pause);
+        };
         let slot = key.slot;
         let body = &bytes[header_len..];
         let session = match connection.stage {
@@ -442,7 +477,9 @@ impl Registry {
                 return self.on_connect(now, key, bytes, header_len);
             }
             Stage::AwaitsConnect => {
-                return Err(protocol_error("the first packet is not CONNECT [MQTT-3.1.0-1]"));
+                return Err(protocol_error(
+                    "the first packet is not CONNECT [MQTT-3.1.0-1]",
+                ));
             }
             Stage::Authenticates(_) => return self.on_pending(now, key, first, body),
             Stage::Online(session) => session.slot,
@@ -455,24 +492,39 @@ impl Registry {
             Packet::PubComp(ack) => self.on_pubcomp(now, session, &ack),
             Packet::Subscribe(subscribe) => self.on_subscribe(now, slot, session, &subscribe)?,
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, session, &unsubscribe)?,
-            Packet::PingReq => self.send(slot, &Packet::PingResp),
+            Packet::PingReq => {
+                self.send(slot, &Packet::PingResp);
+            }
             Packet::Disconnect(disconnect) => {
+                if !disconnect.reason.is_disconnect_by_client() {
+                    return Err(protocol_error(
+                        "a DISCONNECT reason that only a server gives",
+                    ));
+                }
                 self.on_disconnect(now, slot, session, &disconnect)?;
                 return Ok(Next::Pause);
             }
-            Packet::Auth(auth) => return self.on_reauthenticate(now, slot, session, &auth),
+            Packet::Auth(auth) => return self.on_reauthenticate(slot, session, &auth),
             Packet::Connect(_) => return Err(protocol_error("a second CONNECT [MQTT-3.1.0-2]")),
             _ => return Err(protocol_error("a packet that only a server sends")),
         }
         Ok(Next::Read)
     }
 
-    /// Writes a packet to a connection.
-    pub(super) fn send(&mut self, slot: u32, packet: &Packet<'_>) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+    /// Writes a packet to a connection; false if the client does not take one of that size.
+    pub(super) fn send(&mut self, slot: u32, packet: &Packet<'_>) -> bool {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return false;
+        };
         let version = connection.version;
+        if connection.max_packet_bytes < usize::MAX
+            && encoded_len(packet, version) > connection.max_packet_bytes
+        {
+            return false;
+        }
         connection.out.append(|buf| encode(packet, version, buf));
         self.mark_dirty(slot);
+        true
     }
 
     /// Notes that a connection has something to send.
@@ -491,7 +543,8 @@ impl Registry {
         if let Some(connection) = self.connections.get_current(key.slot, key.generation) {
             if at < connection.due_at {
                 connection.due_at = at;
-                self.deadlines.push(at, Due::Connection(key.slot, key.generation));
+                self.deadlines
+                    .push(at, Due::Connection(key.slot, key.generation));
             }
         }
     }
@@ -501,7 +554,8 @@ impl Registry {
         if let Some(session) = self.sessions.get_mut(slot) {
             if at < session.due_at {
                 session.due_at = at;
-                self.deadlines.push(at, Due::Session(slot, session.key.generation));
+                self.deadlines
+                    .push(at, Due::Session(slot, session.key.generation));
             }
         }
     }
@@ -520,7 +574,11 @@ impl Registry {
         fields: impl FnOnce() -> Vec<(&'static str, String)>,
     ) {
         if level >= self.level {
-            self.actions.push_back(Action::Event(Event { level, name, fields: fields() }));
+            self.actions.push_back(Action::Event(Event {
+                level,
+                name,
+                fields: fields(),
+            }));
         }
     }
 }
@@ -549,7 +607,10 @@ pub(super) enum Ending {
 
 /// A protocol error with its explanation.
 pub(super) const fn protocol_error(what: &'static str) -> DecodeError {
-    DecodeError { reason: ReasonCode::PROTOCOL_ERROR, what }
+    DecodeError {
+        reason: ReasonCode::PROTOCOL_ERROR,
+        what,
+    }
 }
 
 /// Name of a version in reports.

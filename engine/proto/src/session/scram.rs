@@ -25,7 +25,12 @@ pub struct Exchange {
 /// Answers the client's first message; nothing if it is not one.
 ///
 /// An unknown user gets an answer of the same form, made from `secret`, and fails at the second message.
-pub fn begin(users: &Credentials, first: &[u8], nonce: u128, secret: u64) -> Option<(Exchange, String)> {
+pub fn begin(
+    users: &Credentials,
+    first: &[u8],
+    nonce: u128,
+    secret: u64,
+) -> Option<(Exchange, String)> {
     let first = std::str::from_utf8(first).ok()?;
     // n,,  or  y,,  or  n,a=name,,  no channel binding is offered.
     let (flag, rest) = first.split_once(',')?;
@@ -99,7 +104,11 @@ mod tests {
 
     fn client_final(password: &str, bare: &str, answer: &str) -> String {
         let field = |name: &str| {
-            answer.split(',').find_map(|part| part.strip_prefix(name)).unwrap().to_owned()
+            answer
+                .split(',')
+                .find_map(|part| part.strip_prefix(name))
+                .unwrap()
+                .to_owned()
         };
         let salt = STANDARD.decode(field("s=")).unwrap();
         let salted = salted_password(password.as_bytes(), &salt, field("i=").parse().unwrap());
@@ -115,7 +124,9 @@ mod tests {
         let users = Credentials::new([("ann", "secret")], || [9; 16]);
         let bare = format!("n={user},r=abc");
         let (exchange, answer) = begin(&users, format!("n,,{bare}").as_bytes(), 5, 1).unwrap();
-        exchange.finish(client_final(password, &bare, &answer).as_bytes()).map(|(name, _)| name)
+        exchange
+            .finish(client_final(password, &bare, &answer).as_bytes())
+            .map(|(name, _)| name)
     }
 
     #[test]
@@ -128,7 +139,13 @@ mod tests {
     #[test]
     fn channel_binding_and_rubbish_are_refused() {
         let users = Credentials::default();
-        for first in ["p=tls-unique,,n=a,r=b", "n,,n=,r=b", "n,,r=b", "", "n,,n=a=b,r=c"] {
+        for first in [
+            "p=tls-unique,,n=a,r=b",
+            "n,,n=,r=b",
+            "n,,r=b",
+            "",
+            "n,,n=a=b,r=c",
+        ] {
             assert!(begin(&users, first.as_bytes(), 1, 1).is_none(), "{first}");
         }
     }

@@ -58,7 +58,11 @@ impl Session {
     /// A new session without a connection.
     pub fn new(client_id: &str, version: Version) -> Self {
         Self {
-            key: SessionKey { shard: 0, generation: 0, slot: 0 },
+            key: SessionKey {
+                shard: 0,
+                generation: 0,
+                slot: 0,
+            },
             client_id: client_id.into(),
             username: None,
             connection: None,
@@ -108,14 +112,19 @@ impl Session {
     #[inline]
     pub fn note_inflight(&self) {
         if let Some(member) = &self.member {
-            member.inflight.store(self.inflight.len() as u32, std::sync::atomic::Ordering::Relaxed);
+            member.inflight.store(
+                self.inflight.len() as u32,
+                std::sync::atomic::Ordering::Relaxed,
+            );
         }
     }
 
     /// Tells the share groups whether this member can be chosen.
     pub fn note_online(&self, is_online: bool) {
         if let Some(member) = &self.member {
-            member.online.store(is_online, std::sync::atomic::Ordering::Release);
+            member
+                .online
+                .store(is_online, std::sync::atomic::Ordering::Release);
         }
     }
 }

@@ -15,7 +15,10 @@ struct Entry<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { entries: Vec::new(), free: Vec::new() }
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+        }
     }
 }
 
@@ -29,7 +32,10 @@ impl<T> Slab<T> {
             }
         }
         let slot = self.entries.len() as u32;
-        self.entries.push(Entry { generation: 0, value: Some(value) });
+        self.entries.push(Entry {
+            generation: 0,
+            value: Some(value),
+        });
         (slot, 0)
     }
 
@@ -64,7 +70,11 @@ impl<T> Slab<T> {
     #[inline]
     pub fn get_current(&mut self, slot: u32, generation: u16) -> Option<&mut T> {
         let entry = self.entries.get_mut(slot as usize)?;
-        if entry.generation == generation { entry.value.as_mut() } else { None }
+        if entry.generation == generation {
+            entry.value.as_mut()
+        } else {
+            None
+        }
     }
 
     /// Whether the slot holds a value of this generation.
@@ -81,16 +91,6 @@ impl<T> Slab<T> {
             .enumerate()
             .filter_map(|(slot, entry)| Some((slot as u32, entry.value.as_ref()?)))
     }
-
-    /// Number of values.
-    pub fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 #[cfg(test)]
@@ -106,6 +106,6 @@ mod tests {
         assert_eq!(slot, again);
         assert!(slab.get_current(slot, old).is_none());
         assert_eq!(slab.get_current(slot, new), Some(&mut 'b'));
-        assert_eq!(slab.len(), 1);
+        assert_eq!(slab.iter().count(), 1);
     }
 }

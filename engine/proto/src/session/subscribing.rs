@@ -24,9 +24,14 @@ impl Registry {
     ) -> Result<(), DecodeError> {
         let id = subscription_id(subscribe.properties);
         if id != 0 && !self.settings.subscription_id_available {
-            return Err(not_supported(ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED));
+            return Err(not_supported(
+                ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+            ));
         }
-        let version = self.connections.get(slot).map_or(Version::V5, |connection| connection.version);
+        let version = self
+            .connections
+            .get(slot)
+            .map_or(Version::V5, |connection| connection.version);
         // A broken filter is found before any is subscribed.
         let mut accepted = Vec::new();
         for (text, options) in subscribe.filters.iter() {
@@ -46,10 +51,18 @@ impl Registry {
             if sends_retained {
                 replays.push((filter.filter, *options));
             }
-            reasons.push(if reason.is_error() && version < Version::V5 { SUBACK_FAILURE } else { reason.0 });
+            reasons.push(if reason.is_error() && version < Version::V5 {
+                SUBACK_FAILURE
+            } else {
+                reason.0
+            });
         }
-        let answer = SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, reasons: &reasons };
-        self.send(slot, &Packet::SubAck(answer));
+        let answer = SubAck {
+            packet_id: subscribe.packet_id,
+            properties: Properties::EMPTY,
+            reasons: &reasons,
+        };
+        self.answer(slot, &Packet::SubAck(answer))?;
         for (filter, options) in replays {
             self.replay(now, session, filter, options, id);
         }
@@ -70,7 +83,9 @@ impl Registry {
         }
         let mut reasons = Vec::with_capacity(filters.len());
         for filter in &filters {
-            let Some(state) = self.sessions.get_mut(session) else { return Ok(()) };
+            let Some(state) = self.sessions.get_mut(session) else {
+                return Ok(());
+            };
             let removed = self.router.unsubscribe(filter, state.key);
             reasons.push(match removed {
                 Some(id) => {
@@ -81,9 +96,23 @@ impl Registry {
                 None => ReasonCode::NO_SUBSCRIPTION_EXISTED.0,
             });
         }
-        let answer = SubAck { packet_id: unsubscribe.packet_id, properties: Properties::EMPTY, reasons: &reasons };
-        self.send(slot, &Packet::UnsubAck(answer));
-        Ok(())
+        let answer = SubAck {
+            packet_id: unsubscribe.packet_id,
+            properties: Properties::EMPTY,
+            reasons: &reasons,
+        };
+        self.answer(slot, &Packet::UnsubAck(answer))
+    }
+
+    /// Sends an answer with one code a filter, which may be more than the client takes. `[MQTT-3.1.2-24]`
+    fn answer(&mut self, slot: u32, packet: &Packet<'_>) -> Result<(), DecodeError> {
+        if self.send(slot, packet) {
+            return Ok(());
+        }
+        Err(DecodeError {
+            reason: ReasonCode::PACKET_TOO_LARGE,
+            what: "the answer exceeds the client's Maximum Packet Size",
+        })
     }
 
     fn check_filter<'a>(
@@ -101,10 +130,14 @@ impl Registry {
         }
         if version == Version::V5 {
             if filter.share_group.is_some() && !self.settings.shared_available {
-                return Err(not_supported(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED));
+                return Err(not_supported(
+                    ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+                ));
             }
             if filter.has_wildcard && !self.settings.wildcard_available {
-                return Err(not_supported(ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED));
+                return Err(not_supported(
+                    ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+                ));
             }
         }
         Ok(filter)
@@ -119,21 +152,28 @@ impl Registry {
         id: u32,
     ) -> (ReasonCode, bool) {
         let settings = &self.settings;
-        let Some(state) = self.sessions.get_mut(session) else { return (ReasonCode::UNSPECIFIED_ERROR, false) };
+        let Some(state) = self.sessions.get_mut(session) else {
+            return (ReasonCode::UNSPECIFIED_ERROR, false);
+        };
         let not_available = (filter.share_group.is_some() && !settings.shared_available)
             || (filter.has_wildcard && !settings.wildcard_available);
         if not_available || level_count(filter.filter) > settings.max_topic_levels {
             return (ReasonCode::TOPIC_FILTER_INVALID, false);
         }
-        if settings.max_subscriptions > 0 && state.subscriptions.len() >= settings.max_subscriptions {
-            let has_it = self.router.filter_id(filter).is_some_and(|id| state.subscriptions.contains_key(&id));
+        if settings.max_subscriptions > 0 && state.subscriptions.len() >= settings.max_subscriptions
+        {
+            let has_it = self
+                .router
+                .filter_id(filter)
+                .is_some_and(|id| state.subscriptions.contains_key(&id));
             if !has_it {
                 return (ReasonCode::QUOTA_EXCEEDED, false);
             }
         }
+        let qos = options.qos.min(settings.max_qos);
         let subscriber = Subscriber {
             session: state.key,
-            qos: options.qos,
+            qos,
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
             subscription_id: id,
@@ -157,14 +197,23 @@ impl Registry {
                 vec![("client_id", client_id), ("topic_filter", topic_filter)]
             });
         }
-        (ReasonCode(options.qos as u8), is_new)
+        (ReasonCode(qos as u8), is_new)
     }
 
     /// Lines the retained messages of a new subscription up behind the SUBACK. `[MQTT-3.3.1-9]`
-    fn replay(&mut self, now: Time, session: u32, filter: &str, options: SubscribeOptions, id: u32) {
+    fn replay(
+        &mut self,
+        now: Time,
+        session: u32,
+        filter: &str,
+        options: SubscribeOptions,
+        id: u32,
+    ) {
         // A client that subscribes again and again gets no more than everything twice.
         let most = 2 * self.router.retained_size().0 + self.settings.max_queue_count;
-        let Some(state) = self.sessions.get_mut(session) else { return };
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
         let ledger = &self.ledger;
         let own: Option<SessionKey> = options.no_local.then_some(state.key);
         let replay = &mut state.replay;
@@ -201,7 +250,10 @@ fn subscription_id(properties: Properties<'_>) -> u32 {
 
 /// CONNACK said that the broker does not have this.
 const fn not_supported(reason: ReasonCode) -> DecodeError {
-    DecodeError { reason, what: "the broker announced that it does not support this" }
+    DecodeError {
+        reason,
+        what: "the broker announced that it does not support this",
+    }
 }
 
 /// The only failure code of a 3.x SUBACK.

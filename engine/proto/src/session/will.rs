@@ -44,13 +44,22 @@ impl Will {
             expires_at: NEVER,
             publisher: None,
         };
-        Self { message: content.to_message(), delay_s, expiry_s }
+        Self {
+            message: content.to_message(),
+            delay_s,
+            expiry_s,
+        }
     }
 
     /// The message as published now.
     pub fn content(&self, now: Time) -> Content<'_> {
-        let expires_at = self.expiry_s.map_or(NEVER, |seconds| now + Time::from(seconds) * SECOND);
-        Content { expires_at, ..self.message.content() }
+        let expires_at = self
+            .expiry_s
+            .map_or(NEVER, |seconds| now + Time::from(seconds) * SECOND);
+        Content {
+            expires_at,
+            ..self.message.content()
+        }
     }
 }
 
