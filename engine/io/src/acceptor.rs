@@ -5,8 +5,8 @@
 
 use crate::engine::ReloadReport;
 use crate::mailbox::Mailbox;
-use crate::net::listener::{Bound, Shared};
 use crate::net::certificate::CertificateInfo;
+use crate::net::listener::{Bound, Shared};
 use crate::settings::Listener;
 use crate::shard::Order;
 use crate::tap::Tap;
@@ -64,9 +64,16 @@ impl Acceptor {
     ///
     /// # Errors
     /// A listener cannot be opened; none is open then.
-    pub fn start(listeners: &[Listener], mailboxes: Arc<[Mailbox]>, tap: Arc<Tap>) -> Result<Self, String> {
+    pub fn start(
+        listeners: &[Listener],
+        mailboxes: Arc<[Mailbox]>,
+        tap: Arc<Tap>,
+    ) -> Result<Self, String> {
         let problem = |error: io::Error| format!("cannot start the accepting thread: {error}");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(problem)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(problem)?;
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel();
         let thread = std::thread::Builder::new()
@@ -81,7 +88,10 @@ impl Acceptor {
             end: Some(end),
             thread: Some(thread),
             open: Vec::new(),
-            turn: Turn { mailboxes, next: Arc::default() },
+            turn: Turn {
+                mailboxes,
+                next: Arc::default(),
+            },
             tap,
         };
         for listener in listeners {
@@ -102,7 +112,11 @@ impl Acceptor {
 
     /// The certificates of all TLS listeners.
     pub fn certificates(&self) -> Vec<CertificateInfo> {
-        self.open.iter().filter_map(|open| open.shared.tls.as_ref()).flat_map(|tls| tls.certificates().to_vec()).collect()
+        self.open
+            .iter()
+            .filter_map(|open| open.shared.tls.as_ref())
+            .flat_map(|tls| tls.certificates().to_vec())
+            .collect()
     }
 
     /// Closes what is not configured any more, opens what is new, reloads certificates. Connections stay.
@@ -115,17 +129,25 @@ impl Acceptor {
             if let Some(tls) = &open.shared.tls {
                 let name = &open.shared.settings.name;
                 match tls.reload(&open.shared.settings.tls) {
-                    Ok(()) => report.applied.push(format!("listeners.{name}: certificates")),
+                    Ok(()) => report
+                        .applied
+                        .push(format!("listeners.{name}: certificates")),
                     Err(error) => report.rejected.push(format!("listeners.{name}: {error}")),
                 }
             }
         }
         for open in closed {
-            report.applied.push(format!("listeners.{}", open.shared.settings.name));
+            report
+                .applied
+                .push(format!("listeners.{}", open.shared.settings.name));
             self.close(open);
         }
         for listener in listeners {
-            if self.open.iter().any(|open| open.shared.settings == *listener) {
+            if self
+                .open
+                .iter()
+                .any(|open| open.shared.settings == *listener)
+            {
                 continue;
             }
             match self.open(listener) {
@@ -158,8 +180,17 @@ impl Acceptor {
             Bound::bind(listener)?
         };
         let address = bound.address();
-        let task = self.runtime.spawn(accept(bound, Arc::clone(&shared), self.turn.clone(), Arc::clone(&self.tap)));
-        self.open.push(Open { address, shared, task });
+        let task = self.runtime.spawn(accept(
+            bound,
+            Arc::clone(&shared),
+            self.turn.clone(),
+            Arc::clone(&self.tap),
+        ));
+        self.open.push(Open {
+            address,
+            shared,
+            task,
+        });
         Ok(())
     }
 
@@ -186,10 +217,20 @@ async fn accept(bound: Bound, shared: Arc<Shared>, turn: Turn, tap: Arc<Tap>) {
         match bound.accept().await {
             Ok(stream) => match shared.admit(stream) {
                 Some(accepted) => turn.give(Order::Accepted(accepted)),
-                None => tap.push(event(Level::Info, "connection_limit", &shared, "over the listener's limits")),
+                None => tap.push(event(
+                    Level::Info,
+                    "connection_limit",
+                    &shared,
+                    "over the listener's limits",
+                )),
             },
             Err(error) if is_exhausted(&error) => {
-                tap.push(event(Level::Error, "accept_failed", &shared, &error.to_string()));
+                tap.push(event(
+                    Level::Error,
+                    "accept_failed",
+                    &shared,
+                    &error.to_string(),
+                ));
                 tokio::time::sleep(REST).await;
             }
             // The peer was gone before it was accepted.
@@ -208,10 +249,20 @@ impl Turn {
 }
 
 fn is_exhausted(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
 }
 
 fn event(level: Level, name: &'static str, shared: &Shared, what: &str) -> Event {
-    let fields = vec![("listener", shared.settings.name.clone()), ("reason", what.to_owned())];
-    Event { level, name, fields }
+    let fields = vec![
+        ("listener", shared.settings.name.clone()),
+        ("reason", what.to_owned()),
+    ];
+    Event {
+        level,
+        name,
+        fields,
+    }
 }

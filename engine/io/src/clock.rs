@@ -14,7 +14,10 @@ pub struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { start: Instant::now(), ahead: AtomicU64::new(0) }
+        Self {
+            start: Instant::now(),
+            ahead: AtomicU64::new(0),
+        }
     }
 }
 
@@ -27,7 +30,8 @@ impl Clock {
 
     /// Turns the clock forward. The caller lets every shard look at its deadlines.
     pub fn advance(&self, by: Duration) {
-        self.ahead.fetch_add(by.as_micros() as u64, Ordering::Relaxed);
+        self.ahead
+            .fetch_add(by.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// How long to sleep until `at`.

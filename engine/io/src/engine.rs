@@ -84,9 +84,17 @@ impl Engine {
         let tap = Arc::new(Tap::new().map_err(|error| format!("cannot make an eventfd: {error}"))?);
         let clock = Arc::new(Clock::default());
         let seed = random_u64();
-        let router = Arc::new(Router::new(seed, core.share_strategy, settings.retained_limits()));
+        let router = Arc::new(Router::new(
+            seed,
+            core.share_strategy,
+            settings.retained_limits(),
+        ));
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::default()).collect();
-        let acceptor = Acceptor::start(&settings.listeners, Arc::clone(&mailboxes), Arc::clone(&tap))?;
+        let acceptor = Acceptor::start(
+            &settings.listeners,
+            Arc::clone(&mailboxes),
+            Arc::clone(&tap),
+        )?;
         let mut engine = Self {
             router,
             clock,
@@ -101,7 +109,13 @@ impl Engine {
         let level = level(&engine.settings.event_level);
         for number in 0..shards as u16 {
             let router = Arc::clone(&engine.router);
-            let mut registry = Registry::new(number, shards as u16, router, Arc::clone(&core), random_u64());
+            let mut registry = Registry::new(
+                number,
+                shards as u16,
+                router,
+                Arc::clone(&core),
+                random_u64(),
+            );
             registry.level = level;
             engine.ledgers.push(registry.ledger());
             let surroundings = Surroundings {
@@ -158,7 +172,8 @@ impl Engine {
                 if settings.auth != self.settings.auth {
                     report.applied.push("auth".to_owned());
                 }
-                self.router.configure(core.share_strategy, settings.retained_limits());
+                self.router
+                    .configure(core.share_strategy, settings.retained_limits());
                 let core = Arc::new(core);
                 let level = level(&settings.event_level);
                 for mailbox in self.mailboxes.iter() {
@@ -167,10 +182,15 @@ impl Engine {
             }
         }
         if settings.shards != self.settings.shards {
-            report.needs_restart.push("system.num_taskq_thread".to_owned());
+            report
+                .needs_restart
+                .push("system.num_taskq_thread".to_owned());
         }
         self.acceptor.reload(&settings.listeners, &mut report);
-        self.settings = EngineSettings { shards: self.settings.shards, ..settings };
+        self.settings = EngineSettings {
+            shards: self.settings.shards,
+            ..settings
+        };
         report
     }
 
@@ -183,7 +203,9 @@ impl Engine {
                 *sum = sum.wrapping_add(value);
             });
             for reason in Drop::ALL {
-                *metrics.entry(format!("dropped.{}", reason.name())).or_insert(0) += ledger.dropped(reason);
+                *metrics
+                    .entry(format!("dropped.{}", reason.name()))
+                    .or_insert(0) += ledger.dropped(reason);
             }
         }
         let (count, bytes) = self.router.retained_size();
@@ -274,15 +296,23 @@ impl Engine {
         let (done, finished) = channel::<()>();
         for mailbox in self.mailboxes.iter() {
             let (all, done) = (Arc::clone(&all), done.clone());
-            mailbox.order(Order::Visit(Visitor(Box::new(move |session, connection| {
-                let _keeps_the_channel_open = &done;
-                all.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(report(session, connection));
-            }))));
+            mailbox.order(Order::Visit(Visitor(Box::new(
+                move |session, connection| {
+                    let _keeps_the_channel_open = &done;
+                    all.lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .push(report(session, connection));
+                },
+            ))));
         }
         drop(done);
         // Every shard drops its end when it is through.
         let _ = finished.recv_timeout(ANSWER_TIMEOUT);
-        std::mem::take(&mut *all.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        std::mem::take(
+            &mut *all
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 }
 
@@ -307,13 +337,19 @@ fn client_report(session: &Session, connection: Option<&Connection>) -> ClientRe
         client_id: session.client_id.to_string(),
         username: session.username.as_deref().unwrap_or_default().to_owned(),
         keepalive: connection.map_or(0, |connection| connection.keepalive_s),
-        conn_state: if connection.is_some() { "connected" } else { "disconnected" },
+        conn_state: if connection.is_some() {
+            "connected"
+        } else {
+            "disconnected"
+        },
         clean_start: connection.is_some_and(|connection| connection.clean_start),
         proto_name: protocol_name(session.version),
         proto_ver: session.version as u8,
         recv_msg: connection.map_or(0, |connection| connection.received),
         peer: connection.map_or_else(String::new, |connection| connection.origin.peer.clone()),
-        listener: connection.map_or_else(String::new, |connection| connection.origin.listener.name.clone()),
+        listener: connection.map_or_else(String::new, |connection| {
+            connection.origin.listener.name.clone()
+        }),
         subscriptions: session.subscriptions.len(),
         queue: session.queue.len(),
         inflight: session.inflight.len(),
@@ -328,5 +364,7 @@ fn ask<T>(mailbox: &Mailbox, order: impl FnOnce(Sender<T>) -> Order) -> Result<T
 }
 
 fn wait<T>(receiver: &Receiver<T>) -> Result<T, String> {
-    receiver.recv_timeout(ANSWER_TIMEOUT).map_err(|_| "a shard did not answer; is the engine stopped".to_owned())
+    receiver
+        .recv_timeout(ANSWER_TIMEOUT)
+        .map_err(|_| "a shard did not answer; is the engine stopped".to_owned())
 }

@@ -50,7 +50,11 @@ mod tests {
     use super::*;
 
     fn is_readable(fd: &EventFd) -> bool {
-        let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut poll = libc::pollfd {
+            fd: fd.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
         // SAFETY: one initialised element.
         unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
     }

@@ -44,7 +44,8 @@ impl Mailbox {
 
     /// Leaves messages; `batch` is empty afterwards.
     pub fn deliver(&self, batch: &mut Batch) {
-        self.backlog.fetch_add(batch.size_bytes(), Ordering::Relaxed);
+        self.backlog
+            .fetch_add(batch.size_bytes(), Ordering::Relaxed);
         let mut mail = self.lock();
         mail.messages.append(batch);
         let waker = mail.waker.take();
@@ -68,7 +69,11 @@ impl Mailbox {
         let mut waiting = self.lock();
         std::mem::swap(&mut waiting.messages, &mut mail.messages);
         std::mem::swap(&mut waiting.orders, &mut mail.orders);
-        if !waiting.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+        if !waiting
+            .waker
+            .as_ref()
+            .is_some_and(|old| old.will_wake(waker))
+        {
             waiting.waker = Some(waker.clone());
         }
     }

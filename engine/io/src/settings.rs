@@ -100,7 +100,10 @@ pub struct Sni {
 /// Protocol settings; see [`Settings`] for their meaning.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "each is documented at Settings, which it fills")]
+#[expect(
+    missing_docs,
+    reason = "each is documented at Settings, which it fills"
+)]
 pub struct Mqtt {
     pub max_packet_size: usize,
     pub max_mqueue_len: usize,
@@ -212,7 +215,10 @@ impl Default for Mqtt {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { allow_anonymous: true, users: BTreeMap::new() }
+        Self {
+            allow_anonymous: true,
+            users: BTreeMap::new(),
+        }
     }
 }
 
@@ -250,7 +256,10 @@ impl EngineSettings {
             connect_timeout: time(mqtt.connect_timeout_s).max(SECOND / 10),
             allow_anonymous: self.auth.allow_anonymous,
             credentials: Credentials::new(
-                self.auth.users.iter().map(|(name, password)| (name.as_str(), password.as_str())),
+                self.auth
+                    .users
+                    .iter()
+                    .map(|(name, password)| (name.as_str(), password.as_str())),
                 random_salt,
             ),
         })
@@ -272,7 +281,10 @@ impl EngineSettings {
 
     /// Limits of retained messages.
     pub const fn retained_limits(&self) -> RetainedLimits {
-        RetainedLimits { count: self.mqtt.max_retained, bytes: self.mqtt.max_retained_bytes }
+        RetainedLimits {
+            count: self.mqtt.max_retained,
+            bytes: self.mqtt.max_retained_bytes,
+        }
     }
 }
 
@@ -310,5 +322,11 @@ fn time(seconds: f64) -> Time {
 }
 
 fn at_least_one(key: &str, value: u16) -> Result<u16, String> {
-    if value == 0 { Err(format!("{key}: 0 would stop all messages; write 1 to 65535")) } else { Ok(value) }
+    if value == 0 {
+        Err(format!(
+            "{key}: 0 would stop all messages; write 1 to 65535"
+        ))
+    } else {
+        Ok(value)
+    }
 }

@@ -11,12 +11,12 @@ use crate::mailbox::{Mail, Mailbox};
 use crate::net::listener::{Accepted, Guard};
 use crate::net::stream::{DetachedStream, Stream};
 use crate::tap::Tap;
+use nanomq_proto::Time;
 use nanomq_proto::session::connection::{Connection, Origin};
 use nanomq_proto::session::parcel::Batch;
 use nanomq_proto::session::publishing::LocalPublish;
 use nanomq_proto::session::registry::{Action, Command, ConnectionKey, Event, Level, Registry};
 use nanomq_proto::session::session::Session;
-use nanomq_proto::Time;
 use nanomq_proto::wire::packet::QoS;
 use nanomq_proto::wire::tables::{Properties, ReasonCode};
 use std::cell::RefCell;
@@ -198,7 +198,10 @@ pub fn run(registry: Registry, surroundings: Surroundings) -> io::Result<()> {
         sleeps_until: Time::MAX,
         mail: Mail::default(),
     };
-    let end = local.block_on(&runtime, async move { tokio::task::spawn_local(driver).await });
+    let end = local.block_on(
+        &runtime,
+        async move { tokio::task::spawn_local(driver).await },
+    );
     shard.borrow_mut().links.clear();
     end.map_err(io::Error::other)
 }
@@ -250,7 +253,9 @@ impl Driver {
             self.sleeps_until = next;
             // Far deadlines are looked at once an hour, which also keeps the timer's arithmetic small.
             let wait = clock.until(next).min(Duration::from_secs(3600));
-            self.sleep.as_mut().reset(tokio::time::Instant::now() + wait);
+            self.sleep
+                .as_mut()
+                .reset(tokio::time::Instant::now() + wait);
         }
         if self.sleep.as_mut().poll(cx).is_ready() {
             self.sleeps_until = Time::MAX;
@@ -297,7 +302,9 @@ impl Shard {
 
     /// One turn of a connection; true when it is over.
     fn poll_connection(&mut self, now: Time, key: ConnectionKey, cx: &mut Context<'_>) -> bool {
-        let Some(link) = self.link(key) else { return true };
+        let Some(link) = self.link(key) else {
+            return true;
+        };
         if !link.waker.will_wake(cx.waker()) {
             link.waker = cx.waker().clone();
         }
@@ -308,7 +315,9 @@ impl Shard {
                 Poll::Pending => return self.link(key).is_none_or(|link| link.closes_at.is_some()),
             }
         }
-        let Some(link) = self.link(key) else { return true };
+        let Some(link) = self.link(key) else {
+            return true;
+        };
         if link.closes_at.is_some() {
             return self.poll_closing(now, key, cx);
         }
@@ -319,20 +328,38 @@ impl Shard {
     }
 
     /// TLS, WebSocket upgrade, PROXY header.
-    fn poll_handshake(&mut self, _now: Time, key: ConnectionKey, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
-        let Self { links, buffer, registry, surroundings, .. } = self;
-        let Some(Some(link)) = links.get_mut(key.slot as usize) else { return Poll::Ready(Err(())) };
+    fn poll_handshake(
+        &mut self,
+        _now: Time,
+        key: ConnectionKey,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ()>> {
+        let Self {
+            links,
+            buffer,
+            registry,
+            surroundings,
+            ..
+        } = self;
+        let Some(Some(link)) = links.get_mut(key.slot as usize) else {
+            return Poll::Ready(Err(()));
+        };
         match link.stream.poll_handshake(cx, buffer) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(())) => {
                 link.is_handshaking = false;
-                let origin = Origin { peer: link.stream.peer_addr(), listener: Arc::clone(&link.origin.listener) };
+                let origin = Origin {
+                    peer: link.stream.peer_addr(),
+                    listener: Arc::clone(&link.origin.listener),
+                };
                 link.origin = Arc::new(origin);
                 registry.set_origin(key, Arc::clone(&link.origin));
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => {
-                surroundings.tap.push(handshake_failed(&link.origin, &error));
+                surroundings
+                    .tap
+                    .push(handshake_failed(&link.origin, &error));
                 Poll::Ready(Err(()))
             }
         }
@@ -344,7 +371,9 @@ impl Shard {
             self.stalled.push(key);
             return false;
         }
-        let Some(link) = self.link(key) else { return true };
+        let Some(link) = self.link(key) else {
+            return true;
+        };
         if link.is_paused {
             return false;
         }
@@ -352,12 +381,22 @@ impl Shard {
         if kept > REJOIN_BYTES {
             return self.poll_large(now, key, cx);
         }
-        let Self { links, buffer, registry, .. } = self;
-        let Some(Some(link)) = links.get_mut(key.slot as usize) else { return true };
+        let Self {
+            links,
+            buffer,
+            registry,
+            ..
+        } = self;
+        let Some(Some(link)) = links.get_mut(key.slot as usize) else {
+            return true;
+        };
         let mut kept = kept;
         loop {
             buffer[..kept].copy_from_slice(&link.unread);
-            let read = match link.stream.poll_read(cx, &mut buffer[kept..kept + READ_BYTES]) {
+            let read = match link
+                .stream
+                .poll_read(cx, &mut buffer[kept..kept + READ_BYTES])
+            {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0) | Err(_)) => return true,
                 Poll::Ready(Ok(read)) => read,
@@ -388,7 +427,9 @@ impl Shard {
 
     /// Reads into a large partial packet in place.
     fn poll_large(&mut self, now: Time, key: ConnectionKey, cx: &mut Context<'_>) -> bool {
-        let Some(Some(link)) = self.links.get_mut(key.slot as usize) else { return true };
+        let Some(Some(link)) = self.links.get_mut(key.slot as usize) else {
+            return true;
+        };
         let kept = link.unread.len();
         link.unread.resize(kept + READ_BYTES, 0);
         let read = match link.stream.poll_read(cx, &mut link.unread[kept..]) {
@@ -408,8 +449,12 @@ impl Shard {
 
     /// Hands what was read and not consumed to the core.
     fn take_unread(&mut self, now: Time, key: ConnectionKey) {
-        let Self { links, registry, .. } = self;
-        let Some(Some(link)) = links.get_mut(key.slot as usize) else { return };
+        let Self {
+            links, registry, ..
+        } = self;
+        let Some(Some(link)) = links.get_mut(key.slot as usize) else {
+            return;
+        };
         let received = registry.receive(now, key, &link.unread);
         let rest = link.unread.len() - received.consumed.min(link.unread.len());
         if rest == 0 {
@@ -424,15 +469,25 @@ impl Shard {
     fn must_stall(&self) -> bool {
         let own = usize::from(self.surroundings.number);
         let mailboxes = &self.surroundings.mailboxes;
-        mailboxes.iter().enumerate().any(|(number, mailbox)| number != own && mailbox.is_full() && mailbox.wait())
+        mailboxes
+            .iter()
+            .enumerate()
+            .any(|(number, mailbox)| number != own && mailbox.is_full() && mailbox.wait())
     }
 
     /// Sends the last bytes, closes our side, reads on until the peer closed its own: closing with unread
     /// input would reset the connection and could destroy what we said last.
     fn poll_closing(&mut self, now: Time, key: ConnectionKey, cx: &mut Context<'_>) -> bool {
         let slot = key.slot;
-        let Self { links, buffer, registry, .. } = self;
-        let Some(Some(link)) = links.get_mut(slot as usize) else { return true };
+        let Self {
+            links,
+            buffer,
+            registry,
+            ..
+        } = self;
+        let Some(Some(link)) = links.get_mut(slot as usize) else {
+            return true;
+        };
         if link.closes_at.is_some_and(|at| at <= Instant::now()) {
             return true;
         }
@@ -466,12 +521,18 @@ impl Shard {
 
     /// Writes what a connection has to send. The socket's readiness wakes the connection's task.
     fn flush(&mut self, now: Time, slot: u32) -> Result<(), ()> {
-        let Self { links, registry, .. } = self;
-        let Some(Some(link)) = links.get_mut(slot as usize) else { return Ok(()) };
+        let Self {
+            links, registry, ..
+        } = self;
+        let Some(Some(link)) = links.get_mut(slot as usize) else {
+            return Ok(());
+        };
         let waker = link.waker.clone();
         let mut cx = Context::from_waker(&waker);
         loop {
-            let Some(output) = registry.output(slot) else { return Ok(()) };
+            let Some(output) = registry.output(slot) else {
+                return Ok(());
+            };
             let before = output.len() as u64;
             match link.stream.poll_write(&mut cx, output) {
                 Poll::Ready(Ok(())) => {
@@ -506,11 +567,16 @@ impl Shard {
     }
 
     fn flush_unless_blocked(&mut self, now: Time, slot: u32) {
-        let Some(Some(link)) = self.links.get(slot as usize) else { return };
+        let Some(Some(link)) = self.links.get(slot as usize) else {
+            return;
+        };
         if link.is_blocked || link.is_handshaking || link.closes_at.is_some() {
             return;
         }
-        let key = ConnectionKey { slot, generation: link.generation };
+        let key = ConnectionKey {
+            slot,
+            generation: link.generation,
+        };
         if self.flush(now, slot).is_err() {
             self.drop_link(now, key);
         }
@@ -550,12 +616,21 @@ impl Shard {
         if self.link(key).is_none() {
             return;
         }
-        let Some(link) = self.links.get_mut(key.slot as usize).and_then(Option::take) else { return };
+        let Some(link) = self.links.get_mut(key.slot as usize).and_then(Option::take) else {
+            return;
+        };
         self.registry.forget(key);
         // The task of the old place finds its link gone and ends.
         link.waker.wake_by_ref();
-        let Ok(stream) = link.stream.detach() else { return };
-        let moved = Moved { stream, origin: link.origin, guard: link.guard, unread: link.unread };
+        let Ok(stream) = link.stream.detach() else {
+            return;
+        };
+        let moved = Moved {
+            stream,
+            origin: link.origin,
+            guard: link.guard,
+            unread: link.unread,
+        };
         if let Some(mailbox) = self.surroundings.mailboxes.get(usize::from(shard)) {
             mailbox.order(Order::Moved(Box::new(moved)));
         }
@@ -573,7 +648,9 @@ impl Shard {
     /// Takes the mail in.
     fn collect(&mut self, now: Time, mail: &mut Mail, waker: &Waker, shared: &Shared) {
         let mailboxes = Arc::clone(&self.surroundings.mailboxes);
-        let Some(mailbox) = mailboxes.get(usize::from(self.surroundings.number)) else { return };
+        let Some(mailbox) = mailboxes.get(usize::from(self.surroundings.number)) else {
+            return;
+        };
         mailbox.collect(mail, waker);
         if !mail.messages.is_empty() {
             let bytes = mail.messages.size_bytes();
@@ -594,14 +671,24 @@ impl Shard {
             Order::Accepted(accepted) => {
                 let listener = accepted.limits();
                 if let Ok((stream, guard)) = accepted.into_stream() {
-                    let origin = Arc::new(Origin { peer: stream.peer_addr(), listener });
-                    let link = Link { is_handshaking: true, ..Link::new(stream, origin, Some(guard), Vec::new()) };
+                    let origin = Arc::new(Origin {
+                        peer: stream.peer_addr(),
+                        listener,
+                    });
+                    let link = Link {
+                        is_handshaking: true,
+                        ..Link::new(stream, origin, Some(guard), Vec::new())
+                    };
                     self.open(now, link, shared);
                 }
             }
             Order::Moved(moved) => {
                 if let Ok(stream) = moved.stream.attach() {
-                    self.open(now, Link::new(stream, moved.origin, moved.guard, moved.unread), shared);
+                    self.open(
+                        now,
+                        Link::new(stream, moved.origin, moved.guard, moved.unread),
+                        shared,
+                    );
                 }
             }
             Order::Command(command) => self.registry.submit(now, command),
@@ -615,7 +702,12 @@ impl Shard {
             }
             Order::Cut(client_id, answer) => {
                 let slot = self.registry.connection_of(&client_id);
-                let link = slot.and_then(|slot| self.links.get(slot as usize)?.as_ref().map(|link| (slot, link.generation)));
+                let link = slot.and_then(|slot| {
+                    self.links
+                        .get(slot as usize)?
+                        .as_ref()
+                        .map(|link| (slot, link.generation))
+                });
                 if let Some((slot, generation)) = link {
                     self.drop_link(now, ConnectionKey { slot, generation });
                 }
@@ -661,7 +753,10 @@ impl Shard {
         if has_unread {
             self.take_unread(now, key);
         }
-        tokio::task::spawn_local(ConnectionTask { shard: Rc::clone(shared), key });
+        tokio::task::spawn_local(ConnectionTask {
+            shard: Rc::clone(shared),
+            key,
+        });
     }
 
     /// The socket is gone or given up.

@@ -29,7 +29,10 @@ impl Tap {
     /// # Errors
     /// No file descriptor is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { ring: Mutex::default(), fd: EventFd::new()? })
+        Ok(Self {
+            ring: Mutex::default(),
+            fd: EventFd::new()?,
+        })
     }
 
     /// Readable when events wait.
@@ -60,7 +63,11 @@ impl Tap {
         let dropped = std::mem::take(&mut ring.dropped);
         if dropped > 0 {
             let fields = vec![("count", dropped.to_string())];
-            events.push(Event { level: Level::Warn, name: "events_dropped", fields });
+            events.push(Event {
+                level: Level::Warn,
+                name: "events_dropped",
+                fields,
+            });
         }
         events
     }
@@ -74,7 +81,11 @@ mod tests {
     fn a_full_ring_drops_and_says_how_many() {
         let tap = Tap::new().unwrap();
         for _ in 0..CAPACITY + 3 {
-            tap.push(Event { level: Level::Info, name: "x", fields: Vec::new() });
+            tap.push(Event {
+                level: Level::Info,
+                name: "x",
+                fields: Vec::new(),
+            });
         }
         let events = tap.drain();
         assert_eq!(events.len(), CAPACITY + 1);

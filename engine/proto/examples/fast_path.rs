@@ -18,7 +18,10 @@ const PACKETS: usize = 512;
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let case = arguments.next().unwrap_or_else(|| "1-1-0".to_owned());
-    let messages: usize = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+    let messages: usize = arguments
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1_000_000);
     let delivered = run(&case, messages);
     println!("{case}: {messages} messages, {delivered} delivered");
 }
@@ -29,9 +32,17 @@ fn run(case: &str, messages: usize) -> u64 {
     let qos: u8 = parts.get(2).and_then(|text| text.parse().ok()).unwrap_or(0);
     let level = if parts.get(3) == Some(&"v5") { 5 } else { 4 };
     let misses = parts.get(3) == Some(&"miss");
-    let shards = if parts.get(3) == Some(&"shards") { 2 } else { 1 };
+    let shards = if parts.get(3) == Some(&"shards") {
+        2
+    } else {
+        1
+    };
     let settings = Arc::new(Settings::default());
-    let router = Arc::new(Router::new(1, ShareStrategy::RoundRobin, RetainedLimits::default()));
+    let router = Arc::new(Router::new(
+        1,
+        ShareStrategy::RoundRobin,
+        RetainedLimits::default(),
+    ));
     let mut registries: Vec<Registry> = (0..shards)
         .map(|shard| Registry::new(shard, shards, Arc::clone(&router), Arc::clone(&settings), 1))
         .collect();
@@ -44,13 +55,17 @@ fn run(case: &str, messages: usize) -> u64 {
         })
         .collect();
     let publisher = connect(&mut registries[0], "pub", level);
-    let mut input: Vec<u8> = (0..PACKETS).flat_map(|number| publish(number, qos, level, misses)).collect();
+    let mut input: Vec<u8> = (0..PACKETS)
+        .flat_map(|number| publish(number, qos, level, misses))
+        .collect();
     let mut acks: Vec<u16> = vec![1; subscribers];
     let mut batch = Batch::default();
     for round in 0..messages.div_ceil(PACKETS) {
         if misses {
             // Other topics than the round before.
-            input = (0..PACKETS).flat_map(|number| publish(round * PACKETS + number, qos, level, true)).collect();
+            input = (0..PACKETS)
+                .flat_map(|number| publish(round * PACKETS + number, qos, level, true))
+                .collect();
         }
         registries[0].receive(0, publisher, &input);
         drain(&mut registries[0]);
@@ -71,13 +86,19 @@ fn run(case: &str, messages: usize) -> u64 {
             }
         }
     }
-    registries.iter().map(|registry| registry.ledger().delivered.value()).sum()
+    registries
+        .iter()
+        .map(|registry| registry.ledger().delivered.value())
+        .sum()
 }
 
 /// A connected client whose home is this shard.
 fn connect(registry: &mut Registry, name: &str, level: u8) -> ConnectionKey {
     let home = |id: &str| registry.is_home(id);
-    let id = (0..).map(|number| format!("{name}{number}")).find(|id| home(id)).unwrap_or_default();
+    let id = (0..)
+        .map(|number| format!("{name}{number}"))
+        .find(|id| home(id))
+        .unwrap_or_default();
     let key = registry.open(0, Arc::new(Origin::default()));
     let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', level, 2, 0, 0];
     if level == 5 {
@@ -106,7 +127,11 @@ fn subscribe(qos: u8, level: u8) -> Vec<u8> {
 }
 
 fn publish(number: usize, qos: u8, level: u8, misses: bool) -> Vec<u8> {
-    let topic = if misses { format!("miss/{number:06}") } else { "bench/topic".to_owned() };
+    let topic = if misses {
+        format!("miss/{number:06}")
+    } else {
+        "bench/topic".to_owned()
+    };
     let mut body = (topic.len() as u16).to_be_bytes().to_vec();
     body.extend_from_slice(topic.as_bytes());
     if qos > 0 {

@@ -29,7 +29,12 @@ pub struct Output {
 impl Output {
     /// An empty output; allocates nothing.
     pub const fn new() -> Self {
-        Self { closed: VecDeque::new(), tail: Vec::new(), sent: 0, len: 0 }
+        Self {
+            closed: VecDeque::new(),
+            tail: Vec::new(),
+            sent: 0,
+            len: 0,
+        }
     }
 
     /// Bytes waiting to be sent.
@@ -79,13 +84,20 @@ impl Output {
     pub fn chunks<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
         let mut skip = self.sent;
-        for chunk in self.closed.iter().map(AsRef::as_ref).chain(Some(self.tail.as_slice())) {
+        for chunk in self
+            .closed
+            .iter()
+            .map(AsRef::as_ref)
+            .chain(Some(self.tail.as_slice()))
+        {
             let rest: &[u8] = &chunk[skip.min(chunk.len())..];
             skip = 0;
             if rest.is_empty() {
                 continue;
             }
-            let Some(slot) = slices.get_mut(count) else { break };
+            let Some(slot) = slices.get_mut(count) else {
+                break;
+            };
             *slot = IoSlice::new(rest);
             count += 1;
         }

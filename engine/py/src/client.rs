@@ -2,7 +2,7 @@
 
 use nanomq_engine::client::{Backoff, Client, ClientOptions, Event, OwnedPublish, Scram};
 use nanomq_engine::net::dial::Target;
-use nanomq_engine::net::tls;
+use nanomq_engine::net::tls::{ClientTlsOptions, client_config};
 use nanomq_proto::session::link::{LinkOptions, OwnedWill};
 use nanomq_proto::wire::packet::{QoS, SubscribeOptions, Version};
 use nanomq_proto::wire::tables::{
@@ -123,7 +123,18 @@ impl RawClient {
         };
         let tls = tls
             .filter(|_| target.is_secure())
-            .map(|tls| client_tls(&tls))
+            .map(
+                |TlsTuple(cafile, certfile, keyfile, key_password, insecure)| {
+                    client_config(&ClientTlsOptions {
+                        cafile,
+                        certfile,
+                        keyfile,
+                        key_password,
+                        insecure,
+                    })
+                    .map_err(|error| PyOSError::new_err(error.to_string()))
+                },
+            )
             .transpose()?;
         let options = ClientOptions {
             target,
@@ -477,8 +488,4 @@ fn tuple<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyTuple>> {
         }
         Event::Closed => (name("closed"),).into_pyobject(py),
     }
-}
-
-fn client_tls(_tls: &TlsTuple) -> PyResult<std::sync::Arc<rustls::ClientConfig>> {
-    todo!()
 }

@@ -41,12 +41,18 @@ type EventTuple<'py> = (&'static str, &'static str, Bound<'py, PyDict>);
 impl Engine {
     #[new]
     fn new(settings: &[u8]) -> PyResult<Self> {
-        Ok(Self { settings: parse(settings)?, running: RwLock::default(), tap: RwLock::default() })
+        Ok(Self {
+            settings: parse(settings)?,
+            running: RwLock::default(),
+            tap: RwLock::default(),
+        })
     }
 
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let settings = self.settings.clone();
-        let running = py.detach(|| Running::start(settings)).map_err(PyRuntimeError::new_err)?;
+        let running = py
+            .detach(|| Running::start(settings))
+            .map_err(PyRuntimeError::new_err)?;
         let answer = json(py, &running.listeners());
         *write(&self.tap) = Some(running.tap());
         *write(&self.running) = Some(running);
@@ -64,7 +70,11 @@ impl Engine {
 
     fn reload<'py>(&self, py: Python<'py>, settings: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
         let settings: EngineSettings = parse(settings)?;
-        let report = py.detach(|| write(&self.running).as_mut().map(|running| running.reload(settings)));
+        let report = py.detach(|| {
+            write(&self.running)
+                .as_mut()
+                .map(|running| running.reload(settings))
+        });
         json(py, &report.ok_or_else(not_running)?)
     }
 
@@ -86,15 +96,18 @@ impl Engine {
 
     fn advance(&self, py: Python<'_>, seconds_: f64) -> PyResult<()> {
         let by = seconds(seconds_)?;
-        self.ask(py, |running| running.advance(by))?.map_err(PyRuntimeError::new_err)
+        self.ask(py, |running| running.advance(by))?
+            .map_err(PyRuntimeError::new_err)
     }
 
     fn cut(&self, py: Python<'_>, client_id: &str) -> PyResult<bool> {
-        self.ask(py, |running| running.cut(client_id))?.map_err(PyRuntimeError::new_err)
+        self.ask(py, |running| running.cut(client_id))?
+            .map_err(PyRuntimeError::new_err)
     }
 
     fn kick(&self, py: Python<'_>, client_id: &str, reason: u8) -> PyResult<bool> {
-        self.ask(py, |running| running.kick(client_id, reason))?.map_err(PyRuntimeError::new_err)
+        self.ask(py, |running| running.kick(client_id, reason))?
+            .map_err(PyRuntimeError::new_err)
     }
 
     /// How many sessions the message was addressed to.
@@ -107,20 +120,34 @@ impl Engine {
         retain: bool,
         properties: Vec<u8>,
     ) -> PyResult<usize> {
-        check_topic_name(&topic).map_err(|error| PyValueError::new_err(format!("topic {topic}: {error}")))?;
+        check_topic_name(&topic)
+            .map_err(|error| PyValueError::new_err(format!("topic {topic}: {error}")))?;
         Properties::parse(&properties, PropertyPlace::Publish)
             .map_err(|error| PyValueError::new_err(format!("properties: {error}")))?;
-        let qos = QoS::from_bits(qos).ok_or_else(|| PyValueError::new_err(format!("qos {qos}: write 0, 1 or 2")))?;
-        let message = LocalMessage { topic, payload, qos, retain, properties };
-        self.ask(py, |running| running.publish(message))?.map_err(PyRuntimeError::new_err)
+        let qos = QoS::from_bits(qos)
+            .ok_or_else(|| PyValueError::new_err(format!("qos {qos}: write 0, 1 or 2")))?;
+        let message = LocalMessage {
+            topic,
+            payload,
+            qos,
+            retain,
+            properties,
+        };
+        self.ask(py, |running| running.publish(message))?
+            .map_err(PyRuntimeError::new_err)
     }
 
     fn events_fd(&self) -> PyResult<i32> {
-        read(&self.tap).as_ref().map(|tap| tap.fd()).ok_or_else(not_running)
+        read(&self.tap)
+            .as_ref()
+            .map(|tap| tap.fd())
+            .ok_or_else(not_running)
     }
 
     fn drain_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<EventTuple<'py>>> {
-        let Some(tap) = read(&self.tap).clone() else { return Ok(Vec::new()) };
+        let Some(tap) = read(&self.tap).clone() else {
+            return Ok(Vec::new());
+        };
         let tuple = |event: nanomq_proto::session::registry::Event| {
             let fields = PyDict::new(py);
             for (name, value) in event.fields {
@@ -134,8 +161,13 @@ impl Engine {
 
 impl Engine {
     /// Asks the running engine something, without the interpreter lock.
-    fn ask<T: Send>(&self, py: Python<'_>, question: impl FnOnce(&Running) -> T + Send) -> PyResult<T> {
-        py.detach(|| read(&self.running).as_ref().map(question)).ok_or_else(not_running)
+    fn ask<T: Send>(
+        &self,
+        py: Python<'_>,
+        question: impl FnOnce(&Running) -> T + Send,
+    ) -> PyResult<T> {
+        py.detach(|| read(&self.running).as_ref().map(question))
+            .ok_or_else(not_running)
     }
 }
 
@@ -152,16 +184,19 @@ fn not_running() -> PyErr {
 }
 
 fn parse(settings: &[u8]) -> PyResult<EngineSettings> {
-    serde_json::from_slice(settings).map_err(|error| PyValueError::new_err(format!("engine settings: {error}")))
+    serde_json::from_slice(settings)
+        .map_err(|error| PyValueError::new_err(format!("engine settings: {error}")))
 }
 
 fn json<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bound<'py, PyBytes>> {
-    let text = serde_json::to_vec(value).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    let text =
+        serde_json::to_vec(value).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
     Ok(PyBytes::new(py, &text))
 }
 
 fn seconds(value: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(value).map_err(|error| PyValueError::new_err(format!("{value} seconds: {error}")))
+    Duration::try_from_secs_f64(value)
+        .map_err(|error| PyValueError::new_err(format!("{value} seconds: {error}")))
 }
 
 const fn level_name(level: Level) -> &'static str {

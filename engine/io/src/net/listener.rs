@@ -62,15 +62,26 @@ impl Bound {
     /// # Errors
     /// A sentence with the listener, the address, what is wrong and what to do.
     pub fn bind(settings: &Settings) -> Result<Self, String> {
-        let bound = if settings.kind == "unix" { bind_unix(settings) } else { bind_tcp(settings) };
+        let bound = if settings.kind == "unix" {
+            bind_unix(settings)
+        } else {
+            bind_tcp(settings)
+        };
         bound.map_err(|error| {
             let advice = match error.kind() {
-                io::ErrorKind::AddrInUse => "; another broker may be running: stop it or choose another port",
-                io::ErrorKind::PermissionDenied => "; ports below 1024 and foreign directories need privileges",
+                io::ErrorKind::AddrInUse => {
+                    "; another broker may be running: stop it or choose another port"
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "; ports below 1024 and foreign directories need privileges"
+                }
                 io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
                 _ => "",
             };
-            format!("listener {}: cannot bind {}: {error}{advice}", settings.name, settings.bind)
+            format!(
+                "listener {}: cannot bind {}: {error}{advice}",
+                settings.name, settings.bind
+            )
         })
     }
 
@@ -117,7 +128,11 @@ impl Shared {
         let is_secure = matches!(settings.kind.as_str(), "tls" | "wss");
         let is_websocket = matches!(settings.kind.as_str(), "ws" | "wss");
         let problem = |error| format!("listener {}: {error}", settings.name);
-        let tls = if is_secure { Some(Arc::new(ServerTls::load(&settings.tls).map_err(problem)?)) } else { None };
+        let tls = if is_secure {
+            Some(Arc::new(ServerTls::load(&settings.tls).map_err(problem)?))
+        } else {
+            None
+        };
         Ok(Self {
             settings: settings.clone(),
             limits: Arc::new(settings.limits()),
@@ -136,12 +151,20 @@ impl Shared {
         if limit > 0 && before >= limit {
             return None;
         }
-        let may = self.rate.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+        let may = self
+            .rate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(Instant::now());
         if !may {
             return None;
         }
         self.set_options(&stream);
-        Some(Accepted { stream, shared: Arc::clone(self), guard })
+        Some(Accepted {
+            stream,
+            shared: Arc::clone(self),
+            guard,
+        })
     }
 
     /// Connections now.
@@ -151,12 +174,15 @@ impl Shared {
 
     /// Best effort: a connection without its options is better than none.
     fn set_options(&self, stream: &DetachedStream) {
-        let Some(socket) = stream.as_tcp() else { return };
+        let Some(socket) = stream.as_tcp() else {
+            return;
+        };
         let socket = SockRef::from(socket);
         let _ = socket.set_tcp_nodelay(self.settings.nodelay);
         if self.settings.tcp_keepalive_s > 0 {
             let idle = Duration::from_secs(self.settings.tcp_keepalive_s);
-            let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(idle));
+            let _ =
+                socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(idle));
         }
     }
 }
@@ -201,7 +227,11 @@ fn bind_tcp(settings: &Settings) -> io::Result<Bound> {
 }
 
 fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         // So that 0.0.0.0 and [::] can both be configured, whatever the system's default.
         socket.set_only_v6(true)?;
@@ -215,7 +245,8 @@ fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
 
 fn bind_unix(settings: &Settings) -> io::Result<Bound> {
     let path = Path::new(&settings.bind);
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if is_socket {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
@@ -241,14 +272,20 @@ struct ConnectRate {
 
 impl ConnectRate {
     const fn new(rate: f64) -> Self {
-        Self { rate, level: rate, at: None }
+        Self {
+            rate,
+            level: rate,
+            at: None,
+        }
     }
 
     fn take(&mut self, now: Instant) -> bool {
         if self.rate <= 0.0 {
             return true;
         }
-        let passed = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        let passed = self
+            .at
+            .map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
         self.at = Some(now);
         self.level = (self.level + passed * self.rate).min(self.rate.max(1.0));
         if self.level < 1.0 {
@@ -268,12 +305,20 @@ mod tests {
         let mut rate = ConnectRate::new(5.0);
         let start = Instant::now();
         assert_eq!((0..20).filter(|_| rate.take(start)).count(), 5);
-        assert_eq!((0..20).filter(|_| rate.take(start + Duration::from_millis(400))).count(), 2);
+        assert_eq!(
+            (0..20)
+                .filter(|_| rate.take(start + Duration::from_millis(400)))
+                .count(),
+            2
+        );
     }
 
     #[test]
     fn a_connection_counts_until_it_is_dropped() {
-        let settings = Settings { max_connections: 1, ..Settings::default() };
+        let settings = Settings {
+            max_connections: 1,
+            ..Settings::default()
+        };
         let shared = Arc::new(Shared::new(&settings).unwrap());
         let pair = || std::os::unix::net::UnixStream::pair().unwrap().0;
         let first = shared.admit(DetachedStream::unix(pair()));

@@ -32,7 +32,8 @@ pub struct Content<'a> {
 impl Content<'_> {
     /// Copies the message out of its packet, in one allocation for its bytes.
     pub fn to_message(&self) -> Arc<Message> {
-        let mut bytes = Vec::with_capacity(self.topic.len() + self.properties.len() + self.payload.len());
+        let mut bytes =
+            Vec::with_capacity(self.topic.len() + self.properties.len() + self.payload.len());
         bytes.extend_from_slice(self.topic);
         bytes.extend_from_slice(self.properties);
         bytes.extend_from_slice(self.payload);
@@ -89,7 +90,8 @@ impl Message {
 
     /// The payload as a shared segment.
     pub fn payload(&self) -> Bytes {
-        self.bytes.slice((self.topic_len + self.properties_len) as usize..)
+        self.bytes
+            .slice((self.topic_len + self.properties_len) as usize..)
     }
 
     /// Bytes held, used by the queues' limits.

@@ -5,7 +5,9 @@
 //! are looked up again.
 
 use super::SessionKey;
-use super::index::{FilterId, GroupRoute, Index, MemberState, Route, ShareStrategy, Subscribed, Subscriber};
+use super::index::{
+    FilterId, GroupRoute, Index, MemberState, Route, ShareStrategy, Subscribed, Subscriber,
+};
 use super::message::{Content, Message};
 use super::retained::Retained;
 use crate::Time;
@@ -81,7 +83,11 @@ impl Router {
     pub fn new(seed: u64, strategy: ShareStrategy, limits: RetainedLimits) -> Self {
         Self {
             index: RwLock::new(Index::new(seed)),
-            retained: RwLock::new(RetainedStore { tree: Retained::new(seed), bytes: 0, limits }),
+            retained: RwLock::new(RetainedStore {
+                tree: Retained::new(seed),
+                bytes: 0,
+                limits,
+            }),
             levels: (0..STAMPS).map(|_| AtomicU32::new(0)).collect(),
             wildcard: AtomicU32::new(0),
             strategy: RwLock::new(strategy),
@@ -177,7 +183,9 @@ impl Router {
 
     /// A number for choosing among members; not for secrets.
     pub fn random(&self) -> u64 {
-        let state = self.random.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        let state = self
+            .random
+            .fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
         mix(state)
     }
 
