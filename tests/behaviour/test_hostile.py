@@ -1,4 +1,4 @@
-"""Malformed, oversize, out-of-order and hostile input: the right reason, one closed connection, nobody else disturbed."""
+"""Malformed, oversize, out-of-order and hostile input: the right reason, one closed connection, others undisturbed."""
 
 from __future__ import annotations
 
