@@ -144,7 +144,7 @@ pub enum Event {
 
 impl Event {
     /// Bytes that count against the limit; only messages come without being asked for.
-    const fn bytes(&self) -> Option<usize> {
+    fn bytes(&self) -> Option<usize> {
         match self {
             Self::Message {
                 topic,
@@ -267,7 +267,7 @@ impl Mailbox {
 }
 
 impl Inner {
-    const fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.messages.len() >= MAX_MESSAGES || self.message_bytes >= MAX_MESSAGE_BYTES
     }
 }
