@@ -2,7 +2,7 @@
 //!
 //! does:             packets, sessions, routing: bytes, commands and time in; bytes, actions and deadlines out
 //! owns:             every protocol decision; connections and sessions of one shard; the topic index
-//! may use:          bytes foldhash hashbrown hmac sha2 pbkdf2 base64 std(collections, fmt, sync)
+//! may use:          bytes foldhash hashbrown hmac sha2 base64 std(collections, fmt, sync)
 //! never:            sockets, clock, threads, files, randomness (handed in), Python, payloads in logs
 //! change here when: the standard says so, or a message takes another way
 #![forbid(unsafe_code)]

@@ -2,7 +2,7 @@
 //!
 //! does:             registers the engine and the client, converts, releases the interpreter lock while waiting
 //! owns:             nothing
-//! may use:          nanomq-engine nanomq-proto pyo3 serde_json
+//! may use:          nanomq-engine nanomq-proto pyo3 serde serde_json
 //! never:            logic; anything that runs per message while the interpreter lock is held
 //! change here when: Python is to ask the engine for something new
 
