@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 import struct
 from dataclasses import replace
 
@@ -38,13 +40,11 @@ def open_stream(endpoint: Endpoint) -> Stream:
 def upgrade(endpoint: Endpoint, request: bytes) -> bytes:
     """What the broker answers to raw bytes until it closes or the head is whole."""
     stream = open_stream(endpoint)
-    stream.sendall(request)
     answer = b""
-    try:
+    with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
+        stream.sendall(request)
         while b"\r\n\r\n" not in answer and (more := stream.recv(4096)):
             answer += more
-    except ConnectionResetError:
-        pass
     stream.close()
     return answer
 
