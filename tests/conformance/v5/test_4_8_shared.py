@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 import pytest
-from mqtt import P, PubAck, PubComp, Publish, PubRec, PubRel, R, SubAck, packet, string, u16
+from mqtt import Options, P, PubAck, PubComp, Publish, PubRec, PubRel, R, SubAck, Subscribe, packet, string, u16
 from peer import Peer, PeerFactory
 
 from nanomq.testing import Clock
@@ -15,12 +15,19 @@ statement = pytest.mark.statement
 KEPT = {P.SESSION_EXPIRY_INTERVAL: 100}
 
 
-def waiting(client: Peer) -> list[bytes]:
-    """Payloads of all messages that are there for a client; QoS 0."""
-    client.send(b"\xc0\x00")
-    found: list[bytes] = []
-    while isinstance(received := client.recv(), Publish):
-        found.append(received.payload)
+def gather(publisher: Peer, clients: list[Peer]) -> list[list[bytes]]:
+    """Payloads of all QoS 0 messages that `publisher` caused at each client: one more message to all marks the end."""
+    end = f"end/{publisher.client_id}"
+    found: list[list[bytes]] = []
+    for client in clients:
+        client.send(Subscribe(60_000, ((end, Options()),)))
+        found.append([])
+        while isinstance(received := client.recv(), Publish):
+            found[-1].append(received.payload)
+    publisher.send_publish(end)
+    for client, payloads in zip(clients, found, strict=True):
+        while (message := client.expect(Publish)).topic != end:
+            payloads.append(message.payload)
     return found
 
 
@@ -67,7 +74,7 @@ def test_one_member_gets_each_message(connected: Callable[..., Peer], unique: st
     publisher = connected("p")
     for number in range(100):
         publisher.publish(f"{unique}/a", bytes([number]))
-    found = [waiting(member) for member in members]
+    found = gather(publisher, members)
     assert sorted(payload for part in found for payload in part) == [bytes([number]) for number in range(100)]
     assert {len(part) for part in found} == {25}, "round robin"
 
@@ -78,8 +85,9 @@ def test_each_group_gets_a_copy(connected: Callable[..., Peer], unique: str) -> 
     one.subscribe(f"$share/g1/{unique}")
     two.subscribe(f"$share/g2/{unique}")
     alone.subscribe(unique)
-    connected("p").publish(unique, b"x")
-    assert [waiting(client) for client in (one, two, alone)] == [[b"x"]] * 3
+    publisher = connected("p")
+    publisher.publish(unique, b"x")
+    assert gather(publisher, [one, two, alone]) == [[b"x"]] * 3
 
 
 @statement("MQTT-4.8.2-3")
@@ -87,8 +95,9 @@ def test_same_group_with_another_filter_is_another_subscription(connected: Calla
     one, two = connected("1"), connected("2")
     one.subscribe(f"$share/g/{unique}/a")
     two.subscribe(f"$share/g/{unique}/+")
-    connected("p").publish(f"{unique}/a", b"x")
-    assert [waiting(client) for client in (one, two)] == [[b"x"]] * 2
+    publisher = connected("p")
+    publisher.publish(f"{unique}/a", b"x")
+    assert gather(publisher, [one, two]) == [[b"x"]] * 2
 
 
 @statement("MQTT-4.8.2-3")
@@ -215,7 +224,7 @@ def test_shared_subscription_of_3_1_1_clients(connected: Callable[..., Peer], un
     publisher = connected("p")
     for number in range(10):
         publisher.publish(unique, bytes([number]))
-    found = [waiting(member) for member in members]
+    found = gather(publisher, members)
     assert [len(part) for part in found] == [5, 5]
     assert sorted(found[0] + found[1]) == [bytes([number]) for number in range(10)]
 
@@ -239,7 +248,7 @@ def test_groups_agree_with_a_plain_model(
     for number in range(30):
         topic = f"{unique}/" + chance.choice(["a", "b", "a/b", "c", "a/b/c"])
         publisher.publish(topic, bytes([number]))
-        found = [len(waiting(client)) for client in clients]
+        found = [len(payloads) for payloads in gather(publisher, clients)]
         normal = [any(not group and matches(f, topic) for group, f in mine) for mine in held]
         groups = {(group, f) for mine in held for group, f in mine if group and matches(f, topic)}
         assert sum(found) == sum(normal) + len(groups)
@@ -292,7 +301,7 @@ def test_every_strategy_gives_each_message_to_one_member(
     publisher = connected("p")
     for number in range(60):
         publisher.publish(f"{unique}/{number % 6}", bytes([number]))
-    found = [waiting(member) for member in members]
+    found = gather(publisher, members)
     assert sorted(payload for part in found for payload in part) == [bytes([number]) for number in range(60)]
     if strategy in ("sticky", "hash_clientid"):
         assert sorted(len(part) for part in found) == [0, 0, 60]

@@ -275,6 +275,8 @@ def test_client_respects_receive_maximum_and_sends_other_packets() -> None:
 
 @statement("MQTT-4.5.0-2", "MQTT-4.6.0-2", "MQTT-4.6.0-3", "MQTT-4.6.0-4")
 def test_client_acknowledges_every_message_in_order() -> None:
+    answered = threading.Event()
+
     def server(accept: Accept) -> None:
         peer = accept()
         peer.send(*[Publish("t", b"", 1, packet_id=packet_id) for packet_id in (5, 3, 9)])
@@ -283,12 +285,14 @@ def test_client_acknowledges_every_message_in_order() -> None:
         assert [peer.expect(PubRec).packet_id for _ in range(3)] == [6, 2, 8]
         peer.send(*[PubRel(packet_id) for packet_id in (8, 6, 2)])
         assert [peer.expect(PubComp).packet_id for _ in range(3)] == [8, 6, 2]
+        answered.set()
         goodbye(peer)
 
     async def client(url: str) -> None:
         async with Client(url, client_id="a") as one:
             for _ in range(6):
                 await one.next_message(TIMEOUT_S)
+            await asyncio.to_thread(answered.wait, TIMEOUT_S)
 
     play(server, client)
 
