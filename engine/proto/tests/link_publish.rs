@@ -185,6 +185,23 @@ fn a_kept_session_gets_everything_again_in_order_with_dup() {
 }
 
 #[test]
+fn a_server_that_was_done_before_the_connection_broke_has_the_message() {
+    let mut peer = Peer::connected(resumable());
+    peer.link
+        .publish(0, &publish("t", "1", QoS::ExactlyOnce), 7)
+        .unwrap();
+    peer.sent();
+    peer.answer(Packet::PubRec(ack(1))).unwrap();
+    peer.link.lost();
+    assert_eq!(peer.connect(true, &[]).1, ["PUBREL 1 0x0"]);
+    let unknown = ack_with(1, ReasonCode::PACKET_IDENTIFIER_NOT_FOUND);
+    assert_eq!(
+        peer.answer(Packet::PubComp(unknown)).unwrap(),
+        [Told::Published(7, 0)]
+    );
+}
+
+#[test]
 fn a_lost_session_gets_open_messages_as_new_ones() {
     let mut peer = Peer::connected(resumable());
     peer.link
