@@ -450,13 +450,17 @@ impl Link {
             return;
         };
         // Section 3.7.2.1: no error after a reconnect, the server was done before our PUBREL came again.
-        let was_done = awaits == Awaits::PubComp && ack.reason == ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+        let was_done =
+            awaits == Awaits::PubComp && ack.reason == ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
         sink(LinkEvent::Published {
             token,
-            reason: if was_done { ReasonCode::SUCCESS } else { ack.reason },
+            reason: if was_done {
+                ReasonCode::SUCCESS
+            } else {
+                ack.reason
+            },
             properties: ack.properties,
         });
-    }
     }
 
     /// Publishes a message; its `dup` and `packet_id` are not used. A topic alias among the properties is a wish: the
