@@ -120,7 +120,7 @@ refused! {
     test_publish_topic_overlong_utf_8: V311, 0x30, b"\0\x02\xc0\x80" => MALFORMED;
     test_publish_empty_topic_in_3_1_1: V311, 0x30, b"\0\0" => MALFORMED;
     test_publish_empty_topic_without_alias: V5, 0x30, b"\0\0\0" => PROTOCOL;
-    test_publish_topic_alias_0: V5, 0x30, b"\0\x01t\x03\x23\0\0" => PROTOCOL;
+    test_publish_topic_alias_0: V5, 0x30, b"\0\x01t\x03\x23\0\0" => ReasonCode::TOPIC_ALIAS_INVALID;
     test_publish_topic_alias_twice: V5, 0x30, b"\0\x01t\x06\x23\0\x01\x23\0\x01" => PROTOCOL;
     test_publish_payload_format_2: V5, 0x30, b"\0\x01t\x02\x01\x02" => PROTOCOL;
     test_publish_response_topic_with_wildcard: V5, 0x30, b"\0\x01t\x04\x08\0\x01+" => PROTOCOL;

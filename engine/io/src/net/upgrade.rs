@@ -84,19 +84,14 @@ pub fn server(input: &[u8], path: &str) -> Upgrade {
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .collect();
-    match offered.iter().find(|name| SUBPROTOCOLS.contains(name)) {
+    match SUBPROTOCOLS.iter().find(|name| offered.contains(name)) {
         // [MQTT-6.0.0-4]
         Some(name) => response.extend(["Sec-WebSocket-Protocol: ", name, "\r\n"]),
-        // differs: [MQTT-6.0.0-3] a client must offer `mqtt`. One that offers nothing is taken, as NanoMQ
-        // does: it can mean nothing else at this path.
-        None if offered.is_empty() => {}
+        // [MQTT-6.0.0-3]
         None => {
             return refused(
                 "400 Bad Request",
-                &format!(
-                    "subprotocol {} is not known; offer mqtt",
-                    offered.join(", ")
-                ),
+                "the header Sec-WebSocket-Protocol does not offer mqtt",
             );
         }
     }
@@ -282,18 +277,18 @@ mod tests {
     }
 
     #[test]
-    fn the_subprotocol_is_the_first_known_one() {
-        let old = request(
-            "GET /mqtt?x=1 HTTP/1.1",
-            "Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: mqttv3.1,mqtt\r\n",
-        );
-        assert!(response_to(&old).contains("Sec-WebSocket-Protocol: mqttv3.1\r\n"));
-        let none = response_to(&request("GET /mqtt HTTP/1.1", ""));
-        assert!(none.starts_with("HTTP/1.1 101") && !none.contains("Protocol:"));
+    fn the_subprotocol_must_be_offered_and_mqtt_is_preferred() {
+        let both = "Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: mqttv3.1,mqtt\r\n";
+        let both = response_to(&request("GET /mqtt?x=1 HTTP/1.1", both));
+        assert!(both.contains("Sec-WebSocket-Protocol: mqtt\r\n"));
+        let old = "Sec-WebSocket-Protocol: mqttv3.1\r\n";
+        assert!(response_to(&request("GET /mqtt HTTP/1.1", old)).contains(old));
+        let other = request("GET /mqtt HTTP/1.1", "Sec-WebSocket-Protocol: chat\r\n");
+        assert_refused(&other, "400", "does not offer mqtt");
         assert_refused(
-            &request("GET /mqtt HTTP/1.1", "Sec-WebSocket-Protocol: chat\r\n"),
+            &request("GET /mqtt HTTP/1.1", ""),
             "400",
-            "offer mqtt",
+            "does not offer mqtt",
         );
     }
 
@@ -301,8 +296,9 @@ mod tests {
     fn compression_is_never_agreed_to() {
         let input = request(
             "GET /mqtt HTTP/1.1",
-            "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+            "Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Extensions: permessage-deflate\r\n",
         );
+        assert!(response_to(&input).starts_with("HTTP/1.1 101"));
         assert!(!response_to(&input).contains("Extensions"));
     }
 

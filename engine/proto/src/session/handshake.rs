@@ -313,6 +313,7 @@ impl Registry {
         let mut properties = Vec::new();
         if connect.version == Version::V5 {
             self.grant(
+                key.slot,
                 connect,
                 assigned.as_deref(),
                 asked_expiry,
@@ -401,6 +402,7 @@ impl Registry {
     /// The properties of CONNACK, section 3.2.2.3: what differs from what the client may assume.
     fn grant(
         &self,
+        slot: u32,
         connect: &Connect<'_>,
         assigned: Option<&str>,
         asked_expiry: u32,
@@ -409,6 +411,9 @@ impl Registry {
         out: &mut Vec<u8>,
     ) {
         let settings = &self.settings;
+        let connection = self.connections.get(slot);
+        let max_receive_bytes =
+            connection.map_or(settings.max_packet_bytes, |c| c.max_receive_bytes);
         if granted_expiry != asked_expiry {
             Property::SessionExpiryInterval(granted_expiry).encode(out);
         }
@@ -419,7 +424,7 @@ impl Registry {
         if !settings.retain_available {
             Property::RetainAvailable(0).encode(out);
         }
-        Property::MaximumPacketSize(u32::try_from(settings.max_packet_bytes).unwrap_or(u32::MAX))
+        Property::MaximumPacketSize(u32::try_from(max_receive_bytes).unwrap_or(u32::MAX))
             .encode(out);
         if let Some(id) = assigned {
             Property::AssignedClientIdentifier(id).encode(out);

@@ -2,7 +2,7 @@
 
 use super::codec::{DecodeError, put_binary, put_remaining_length, put_string};
 use super::reader::Reader;
-use super::tables::{PropertyInfo, PropertyKind};
+use super::tables::{PropertyInfo, PropertyKind, ReasonCode};
 use super::topic::check_topic_name;
 
 /// Where a list of properties stands.
@@ -196,7 +196,12 @@ impl<'a> Property<'a> {
             Self::ReceiveMaximum(0) => "receive maximum is 0",
             Self::MaximumPacketSize(0) => "maximum packet size is 0",
             Self::SubscriptionIdentifier(0) => "subscription identifier is 0",
-            Self::TopicAlias(0) => "[MQTT-3.3.2-8] topic alias is 0",
+            Self::TopicAlias(0) => {
+                return Err(DecodeError {
+                    reason: ReasonCode::TOPIC_ALIAS_INVALID,
+                    what: "[MQTT-3.3.2-8] topic alias is 0",
+                });
+            }
             Self::ResponseTopic(topic) if check_topic_name(topic).is_err() => {
                 "[MQTT-3.3.2-14] response topic is empty or holds a wildcard"
             }
