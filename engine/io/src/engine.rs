@@ -10,12 +10,12 @@ use crate::tap::Tap;
 use nanomq_proto::route::router::Router;
 use nanomq_proto::route::verdict::{Drop, Ledger};
 use nanomq_proto::session::connection::Connection;
-use nanomq_proto::session::registry::{Command, Level, Registry, protocol_name};
+use nanomq_proto::session::registry::{Command, Event, Level, Registry, protocol_name};
 use nanomq_proto::session::session::Session;
 use nanomq_proto::wire::tables::ReasonCode;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -33,7 +33,7 @@ pub struct Engine {
     tap: Arc<Tap>,
     mailboxes: Arc<[Mailbox]>,
     ledgers: Vec<Arc<Ledger>>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    threads: Vec<JoinHandle<()>>,
     acceptor: Acceptor,
     started: Instant,
 }
@@ -126,7 +126,7 @@ impl Engine {
             };
             let thread = std::thread::Builder::new()
                 .name(format!("nanomq-shard-{number}"))
-                .spawn(move || shard::run(registry, surroundings))
+                .spawn(move || run_shard(registry, surroundings))
                 .map_err(|error| format!("cannot start a thread: {error}"))?;
             engine.threads.push(thread);
         }
@@ -320,6 +320,25 @@ impl std::ops::Drop for Engine {
     fn drop(&mut self) {
         self.stop(Duration::from_secs(2));
     }
+}
+
+/// Runs a shard; if it fails, which only a bug or the lack of file descriptors can bring about, that is loud.
+fn run_shard(registry: Registry, surroundings: Surroundings) {
+    let (tap, number) = (Arc::clone(&surroundings.tap), surroundings.number);
+    let outcome = catch_unwind(AssertUnwindSafe(|| shard::run(registry, surroundings)));
+    let error = match outcome {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => {
+            "panic; its connections are lost, restart the broker and report the bug".to_owned()
+        }
+    };
+    let fields = vec![("shard", number.to_string()), ("error", error)];
+    tap.push(Event {
+        level: Level::Error,
+        name: "shard_failed",
+        fields,
+    });
 }
 
 fn level(name: &str) -> Level {

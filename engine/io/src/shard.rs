@@ -225,11 +225,14 @@ impl Future for Driver {
         let now = shard.surroundings.clock.now();
         shard.collect(now, &mut this.mail, cx.waker(), &shared);
         shard.registry.expire(now);
-        shard.act(now, &shared);
+        shard.act(now);
         shard.flush_dirty(now);
-        // What flushing brought about: resumed readers, moved messages.
-        shard.act(now, &shared);
+        // What flushing brought about: resumed readers, closed connections.
+        shard.act(now);
         shard.post();
+        if shard.registry.has_work() {
+            cx.waker().wake_by_ref();
+        }
         shard.end_lingering();
         if shard.is_stopping && shard.links.iter().all(Option::is_none) {
             return Poll::Ready(());
@@ -309,7 +312,7 @@ impl Shard {
             link.waker = cx.waker().clone();
         }
         if link.is_handshaking {
-            match self.poll_handshake(now, key, cx) {
+            match self.poll_handshake(key, cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(())) => return true,
                 Poll::Pending => return self.link(key).is_none_or(|link| link.closes_at.is_some()),
@@ -328,12 +331,7 @@ impl Shard {
     }
 
     /// TLS, WebSocket upgrade, PROXY header.
-    fn poll_handshake(
-        &mut self,
-        _now: Time,
-        key: ConnectionKey,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), ()>> {
+    fn poll_handshake(&mut self, key: ConnectionKey, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         let Self {
             links,
             buffer,
@@ -583,7 +581,7 @@ impl Shard {
     }
 
     /// Carries out what the core decided.
-    fn act(&mut self, now: Time, shared: &Shared) {
+    fn act(&mut self, now: Time) {
         while let Some(action) = self.registry.next_action() {
             match action {
                 Action::Close(key) => self.begin_close(key),
@@ -599,7 +597,6 @@ impl Shard {
                 }
             }
         }
-        let _ = shared;
     }
 
     fn begin_close(&mut self, key: ConnectionKey) {

@@ -13,6 +13,9 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
+/// Five fields of 64 KiB and their properties.
+const CONNECT_BYTES: usize = 512 * 1024;
+
 /// How far a connection is.
 #[derive(Debug)]
 pub enum Stage {
@@ -148,6 +151,15 @@ impl Connection {
         }
     }
 
+    /// Largest packet accepted now: a stranger cannot make us hold more than a CONNECT can need.
+    #[inline]
+    pub fn receive_limit(&self) -> usize {
+        match self.stage {
+            Stage::Online(_) => self.max_receive_bytes,
+            _ => self.max_receive_bytes.min(CONNECT_BYTES),
+        }
+    }
+
     /// Whether it speaks 5.0.
     #[inline]
     pub fn is_v5(&self) -> bool {
@@ -194,17 +206,18 @@ pub enum Alias {
 }
 
 impl AliasesOut {
-    /// `maximum` is the client's Topic Alias Maximum; a broker needs no more than 4,096.
+    /// `maximum` is the client's Topic Alias Maximum; no more than 256 are used, which bounds the memory.
     pub fn new(maximum: u16, seed: u64) -> Self {
         Self {
-            maximum: maximum.min(4096),
+            maximum: maximum.min(256),
             topics: HashMap::with_hasher(FixedState::with_seed(seed)),
         }
     }
 
-    /// The alias of a topic. Topics that are hardly longer than an alias get none.
+    /// The alias of a topic. Topics that are hardly longer than an alias get none, nor do those so long that
+    /// remembering them costs more than it saves.
     pub fn alias(&mut self, topic: &[u8]) -> Alias {
-        if topic.len() < 4 {
+        if topic.len() < 4 || topic.len() > 1024 {
             return Alias::None;
         }
         if let Some(&alias) = self.topics.get(topic) {

@@ -288,6 +288,12 @@ impl Registry {
             self.publish_will(now, &will);
         }
         for (awaits, delivery) in session.inflight.drain() {
+            if awaits == Awaits::PubComp {
+                // The client has the message; only the end of the exchange is missing.
+                self.ledger.queued.sub(1);
+                self.ledger.delivered.add(1);
+                continue;
+            }
             // [MQTT-4.8.2-5] a QoS 2 message that was sent to one member is not sent to another.
             let movable = delivery.filter(|_| awaits == Awaits::PubAck);
             self.end_copy(now, &session, movable.as_ref());

@@ -3,10 +3,11 @@
 use super::connection::Stage;
 use super::inflight::{Acknowledged, Awaits};
 use super::outgoing::{Inbound, Outgoing};
-use super::registry::{ConnectionKey, Level, Next, ROUTES, Registry, protocol_error};
+use super::registry::{ConnectionKey, Level, Next, Registry, protocol_error};
 use crate::route::SessionKey;
+use crate::route::index::Route;
 use crate::route::message::{Content, NEVER};
-use crate::route::router::{CachedRoute, Retain};
+use crate::route::router::{CachedRoute, Retain, Stamp};
 use crate::route::verdict::Drop;
 use crate::wire::codec::{DecodeError, RawPublish};
 use crate::wire::packet::{Ack, Packet, QoS, Version};
@@ -282,6 +283,10 @@ impl Registry {
 
     #[inline]
     fn restore(&mut self, slot: u32, cached: CachedRoute) {
+        // A long list of receivers is looked up again rather than held by every publisher.
+        if cached.route.targets.len() > CONNECTION_TARGETS {
+            return;
+        }
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.cached = Some(cached);
         }
@@ -290,23 +295,13 @@ impl Registry {
     /// The route of a topic: from the shard's cache if it still holds, else from the index.
     fn look_up(&mut self, topic: &str, last: Option<CachedRoute>) -> CachedRoute {
         let bytes = topic.as_bytes();
-        let (route, stamp) = match self.routes.get(bytes) {
-            Some(found) if self.router.is_current(&found.stamp) => {
-                (Arc::clone(&found.route), found.stamp)
-            }
-            _ => {
-                let (route, stamp) = self.router.route(topic);
-                if self.routes.len() >= ROUTES {
-                    self.routes.clear();
-                }
-                let cached = CachedRoute {
-                    topic: Vec::new(),
-                    route: Arc::clone(&route),
-                    stamp,
-                };
-                self.routes.insert(bytes.into(), cached);
-                (route, stamp)
-            }
+        let found = self
+            .routes
+            .get(bytes)
+            .filter(|found| self.router.is_current(&found.stamp));
+        let (route, stamp) = match found {
+            Some(found) => (Arc::clone(&found.route), found.stamp),
+            None => self.look_up_anew(topic),
         };
         let mut topic = last.map_or_else(Vec::new, |last| last.topic);
         topic.clear();
@@ -316,6 +311,25 @@ impl Registry {
             route,
             stamp,
         }
+    }
+
+    fn look_up_anew(&mut self, topic: &str) -> (Arc<Route>, Stamp) {
+        let (route, stamp) = self.router.route(topic);
+        if topic.len() > CACHED_TOPIC_BYTES {
+            return (route, stamp);
+        }
+        self.routes_targets += route.targets.len();
+        if self.routes.len() >= ROUTES || self.routes_targets > ROUTES_TARGETS {
+            self.routes.clear();
+            self.routes_targets = route.targets.len();
+        }
+        let cached = CachedRoute {
+            topic: Vec::new(),
+            route: Arc::clone(&route),
+            stamp,
+        };
+        self.routes.insert(topic.as_bytes().into(), cached);
+        (route, stamp)
     }
 
     /// Whether a QoS 2 packet id is not in use; within the Receive Maximum that was announced.
@@ -552,6 +566,14 @@ fn forget_resend(resend: &mut std::collections::VecDeque<u16>, id: u16) {
     }
 }
 
+/// Routes kept per shard; when full, all are forgotten.
+const ROUTES: usize = 4096;
+/// Receivers in all of them: 24 bytes each.
+const ROUTES_TARGETS: usize = 1_000_000;
+/// Longer topics are looked up every time: a cache must not become a store for strangers' names.
+const CACHED_TOPIC_BYTES: usize = 512;
+/// Receivers in a route that a connection keeps.
+const CONNECTION_TARGETS: usize = 1000;
 const PUBACK: u8 = 0x40;
 const PUBREC: u8 = 0x50;
 const PAYLOAD_FORMAT: u8 = 0x01;

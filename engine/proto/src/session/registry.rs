@@ -109,6 +109,8 @@ pub struct Registry {
     pub(super) forms: Forms,
     /// Routes by topic, for connections that publish on many.
     pub(super) routes: HashMap<Box<[u8]>, CachedRoute, FixedState>,
+    /// Receivers in all of them.
+    pub(super) routes_targets: usize,
     pub(super) deadlines: Deadlines,
     pub(super) actions: VecDeque<Action>,
     /// Connections with something to send.
@@ -131,9 +133,6 @@ const UNREAD_ANSWERS_BYTES: usize = 64 * 1024;
 
 /// How often expired retained messages are looked for.
 const PURGE_INTERVAL: Time = 60 * SECOND;
-
-/// Routes kept per shard; when full, all are forgotten.
-pub(super) const ROUTES: usize = 4096;
 
 impl Registry {
     /// An empty shard. `seed` comes from a random source.
@@ -160,6 +159,7 @@ impl Registry {
             ledger: Arc::default(),
             forms: Forms::default(),
             routes: HashMap::with_hasher(hasher()),
+            routes_targets: 0,
             deadlines,
             actions: VecDeque::new(),
             dirty: Vec::new(),
@@ -215,7 +215,7 @@ impl Registry {
                 break;
             }
             let rest = &input[consumed..];
-            let outcome = match frame(rest, connection.max_receive_bytes) {
+            let outcome = match frame(rest, connection.receive_limit()) {
                 Ok(Frame::Incomplete { .. }) => break,
                 Ok(Frame::Complete {
                     first,
@@ -325,9 +325,9 @@ impl Registry {
         Some(slot)
     }
 
-    /// Whether anything is to be sent.
-    pub fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+    /// Whether there is something to send or to act on.
+    pub fn has_work(&self) -> bool {
+        !self.dirty.is_empty() || !self.actions.is_empty()
     }
 
     /// A connection to be flushed before the next reader runs.
