@@ -9,8 +9,8 @@ use super::tls::ASKED_NAME;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedConnectionCommon,
-    UnbufferedStatus, WriteTraffic,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
+    UnbufferedConnectionCommon, UnbufferedStatus, WriteTraffic,
 };
 use rustls::{ClientConfig, CommonState, Error, ProtocolVersion, ServerConfig};
 use rustls_pki_types::ServerName;
@@ -135,6 +135,9 @@ impl Tls {
     /// # Errors
     /// It fills the buffer: no handshake needs so much.
     pub(super) fn load_partial(&self, cipher: &mut [u8]) -> io::Result<usize> {
+        if self.is_broken {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let len = self.partial.len();
         if len >= cipher.len() {
             return Err(invalid("a handshake message is too long"));
@@ -215,7 +218,9 @@ impl Tls {
             &mut plain,
             out,
             send,
-        )?;
+        )
+        .inspect_err(|_| self.is_broken = true)?;
+        self.is_over |= pumped.is_over;
         self.partial.drain(..pumped.used);
         if pumped.has_sent || matches!(send, Send::Nothing) {
             Ok(())
@@ -313,13 +318,14 @@ fn pump<Data>(
         has_sent: false,
         is_over: false,
     };
-    let mut problem = None;
     loop {
         let UnbufferedStatus { mut discard, state } = connection.process(&mut input[pumped.used..]);
         match state {
-            // One more turn, or several: the alert for the peer comes out like any message.
-            Err(error) if problem.is_none() => problem = Some(error),
-            Err(_) => break,
+            Err(error) => {
+                let rest = input.get_mut(pumped.used + discard..).unwrap_or_default();
+                push_alert(connection, rest, out);
+                return Err(invalid(error));
+            }
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                 while let Some(record) = traffic.next_record() {
                     let record = record.map_err(invalid)?;
@@ -327,21 +333,13 @@ fn pump<Data>(
                     plain.put(record.payload);
                 }
             }
-            Ok(ConnectionState::EncodeTlsData(mut message)) => {
-                append(out, 0, |place| match message.encode(place) {
-                    Err(EncodeError::InsufficientSize(size)) => Err(size.into()),
-                    Err(error) => Err(Refused::Other(invalid(error))),
-                    Ok(written) => Ok(written),
-                })?;
-            }
+            Ok(ConnectionState::EncodeTlsData(mut message)) => encode(&mut message, out)?,
             // Whoever holds `out` sends it.
             Ok(ConnectionState::TransmitTlsData(sent)) => sent.done(),
             Ok(ConnectionState::PeerClosed) => pumped.is_over = true,
             Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                if problem.is_none() {
-                    write(&mut traffic, send, out)?;
-                    pumped.has_sent = true;
-                }
+                write(&mut traffic, send, out)?;
+                pumped.has_sent = true;
                 pumped.used += discard;
                 break;
             }
@@ -353,10 +351,24 @@ fn pump<Data>(
         }
         pumped.used += discard;
     }
-    match problem {
-        Some(error) => Err(invalid(error)),
-        None => Ok(pumped),
+    Ok(pumped)
+}
+
+/// After an error: appends the alert that tells the peer, if there is one. It comes out like any message, at
+/// the next call; a call after that would begin to read again, which is over.
+fn push_alert<Data>(connection: &mut impl Records<Data>, input: &mut [u8], out: &mut Vec<u8>) {
+    if let Ok(ConnectionState::EncodeTlsData(mut alert)) = connection.process(input).state {
+        // The connection ends whether or not the peer can be told.
+        let _ = encode(&mut alert, out);
     }
+}
+
+fn encode<Data>(message: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) -> io::Result<()> {
+    append(out, 0, |place| match message.encode(place) {
+        Err(EncodeError::InsufficientSize(size)) => Err(size.into()),
+        Err(error) => Err(Refused::Other(invalid(error))),
+        Ok(written) => Ok(written),
+    })
 }
 
 fn write<Data>(
