@@ -419,6 +419,7 @@ fn turned(mut key: [u8; 4], count: usize) -> [u8; 4] {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
     use super::*;
 
