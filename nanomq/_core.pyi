@@ -102,3 +102,54 @@ class RawClient:
     @staticmethod
     def shown_url(url: str) -> str:
         """The URL as logs show it: with defaults, without user and password. **Raises** `ValueError`."""
+
+class Engine:
+    """The broker's engine. `nanomq.Broker` is the one for users. All methods may be called from any thread."""
+
+    def __new__(cls, settings: bytes) -> Engine:
+        """`settings`: the effective configuration as JSON. **Raises** `ValueError` if it cannot be read."""
+
+    def start(self) -> bytes:
+        """Binds the listeners and serves. Returns JSON: a list of `name`, `kind`, `address`.
+
+        **Raises** `RuntimeError` with what is wrong and what to do; nothing keeps running then.
+        """
+
+    def stop(self, timeout_s: float) -> bool:
+        """Says good-bye to every client (5.0: DISCONNECT 0x8B). False if that took longer than `timeout_s`."""
+
+    def reload(self, settings: bytes) -> bytes:
+        """Takes new settings. Returns JSON: lists `applied`, `needs_restart`, `rejected`."""
+
+    def listeners(self) -> bytes:
+        """The open listeners as JSON, as from `start`."""
+
+    def metrics(self) -> dict[str, int]:
+        """All counters and gauges."""
+
+    def clients(self) -> bytes:
+        """All sessions as JSON, with and without a connection."""
+
+    def certificates(self) -> bytes:
+        """The certificates of the TLS listeners as JSON, with dates in seconds since 1970."""
+
+    def advance(self, seconds: float) -> None:
+        """Turns the engine's clock forward; returns when everything that is due then has happened."""
+
+    def cut(self, client_id: str) -> bool:
+        """Drops a client's connection as a broken network would. False if it has none."""
+
+    def kick(self, client_id: str, reason: int) -> bool:
+        """Ends a client's connection with a reason code. False if it has none."""
+
+    def publish(self, topic: str, payload: bytes, qos: int, retain: bool, properties: bytes) -> int:
+        """Publishes as the broker itself; returns how many sessions the message was addressed to.
+
+        **Raises** `ValueError` for a topic, QoS or properties that the standard does not allow.
+        """
+
+    def events_fd(self) -> int:
+        """A descriptor that is readable while events wait."""
+
+    def drain_events(self) -> list[tuple[str, str, dict[str, str]]]:
+        """Level, name and fields of the events that wait."""
