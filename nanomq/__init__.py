@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nanomq.broker import Broker, Reloaded
-    from nanomq.client import Client, Message
+    from nanomq.client import TLS, Client, ConnAck, Message, PublishResult, Will
     from nanomq.errors import (
         ClientError,
         ConfigError,
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "TLS",
     "Broker",
     "Client",
     "ClientError",
     "ConfigError",
+    "ConnAck",
     "ConnectError",
     "Disconnected",
     "Message",
@@ -42,13 +44,19 @@ __all__ = [
     "NotRunning",
     "Problem",
     "PublishError",
+    "PublishResult",
     "Reloaded",
     "StartError",
     "SubscribeError",
+    "Will",
     "__version__",
 ]
 
-_HOMES = {"Broker": "broker", "Reloaded": "broker", "Client": "client", "Message": "client"}
+_HOMES = dict.fromkeys(("TLS", "Client", "ConnAck", "Message", "PublishResult", "Will"), "client") | {
+    "Broker": "broker",
+    "Reloaded": "broker",
+}
+"""Name → its module; all others are errors."""
 
 
 def __getattr__(name: str) -> object:
