@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "TLS",
     "Broker",
     "Client",
     "ClientError",
@@ -48,6 +47,7 @@ __all__ = [
     "Reloaded",
     "StartError",
     "SubscribeError",
+    "TLS",
     "Will",
     "__version__",
 ]
