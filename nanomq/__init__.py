@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "TLS",
     "Broker",
     "Client",
     "ClientError",
@@ -47,7 +48,6 @@ __all__ = [
     "Reloaded",
     "StartError",
     "SubscribeError",
-    "TLS",
     "Will",
     "__version__",
 ]

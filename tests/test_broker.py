@@ -210,9 +210,3 @@ def test_publish_of_what_is_not_legal_is_a_value_error(topic: str, qos: int) -> 
                 await broker.publish(topic, b"x", qos=qos)
 
     asyncio.run(scenario())
-
-
-def test_public_names_are_these() -> None:
-    assert sorted(nanomq.__all__) == nanomq.__all__
-    for name in nanomq.__all__:
-        assert getattr(nanomq, name)
