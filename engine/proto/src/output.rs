@@ -9,8 +9,14 @@ use std::io::IoSlice;
 /// Source: measured; below it a copy costs less than a reference count.
 pub const SHARE_FROM_BYTES: usize = 4096;
 
-/// Buffers up to this capacity are kept for the next tick.
-const KEEP_CAPACITY_BYTES: usize = 16 * 1024;
+/// Larger buffers are given back to the system as soon as they are empty.
+const KEEP_CAPACITY_BYTES: usize = 128 * 1024;
+
+/// Smaller buffers are not worth sharing.
+const SPARE_FROM_BYTES: usize = 1024;
+
+/// Most empty buffers that wait for a connection with something to send.
+const SPARES: usize = 32;
 
 /// Outgoing bytes of one connection, in order.
 ///
@@ -138,10 +144,37 @@ impl Output {
         }
     }
 
-    /// Gives the memory of an empty output back, for connections that fall idle.
-    pub fn release(&mut self) {
-        if self.is_empty() {
-            *self = Self::new();
+    /// Whether the next write would have to allocate.
+    #[inline]
+    pub const fn needs_buffer(&self) -> bool {
+        self.tail.capacity() == 0
+    }
+}
+
+/// Empty buffers of busy connections, for whichever is busy next: a connection that falls silent after a
+/// burst holds no large buffer.
+#[derive(Debug, Default)]
+pub struct Spares(Vec<Vec<u8>>);
+
+impl Spares {
+    /// Gives a buffer to an output that has none.
+    #[inline]
+    pub fn lend(&mut self, output: &mut Output) {
+        if output.needs_buffer() {
+            if let Some(buffer) = self.0.pop() {
+                output.tail = buffer;
+            }
+        }
+    }
+
+    /// Takes the buffer of an output that has sent everything.
+    #[inline]
+    pub fn retire(&mut self, output: &mut Output) {
+        if output.is_empty() && output.tail.capacity() >= SPARE_FROM_BYTES {
+            let buffer = std::mem::take(&mut output.tail);
+            if self.0.len() < SPARES {
+                self.0.push(buffer);
+            }
         }
     }
 }
@@ -178,6 +211,19 @@ mod tests {
             assert_eq!(bytes_of(&output), &b"abcdef"[cut..]);
             assert_eq!(output.len(), 6 - cut);
         }
+    }
+
+    #[test]
+    fn a_buffer_goes_from_one_connection_to_the_next() {
+        let mut spares = Spares::default();
+        let (mut busy, mut next) = (Output::new(), Output::new());
+        busy.extend(&[1; 5000]);
+        spares.retire(&mut busy);
+        assert_eq!(busy.len(), 5000, "what is not sent stays");
+        busy.advance(5000);
+        spares.retire(&mut busy);
+        spares.lend(&mut next);
+        assert!(busy.needs_buffer() && !next.needs_buffer() && next.is_empty());
     }
 
     #[test]

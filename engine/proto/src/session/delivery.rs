@@ -306,6 +306,7 @@ impl Registry {
             self.queue(now, outgoing, to.slot, grant);
             return;
         }
+        self.spares.lend(&mut connection.out);
         let sent = send(session, connection, outgoing, grant);
         if sent.is_none() {
             self.ledger.count_drop(Drop::TooLarge, 1);

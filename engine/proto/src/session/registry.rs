@@ -10,7 +10,7 @@ use super::parcel::Batch;
 use super::session::Session;
 use super::settings::Settings;
 use super::slab::Slab;
-use crate::output::Output;
+use crate::output::{Output, Spares};
 use crate::route::SessionKey;
 use crate::route::index::Route;
 use crate::route::router::{CachedRoute, Router, mix};
@@ -117,6 +117,8 @@ pub struct Registry {
     pub(super) dirty: Vec<u32>,
     /// Connections with so much to send that it should not wait for the end of the tick.
     pub(super) urgent: Vec<u32>,
+    /// Buffers for connections with something to send.
+    pub(super) spares: Spares,
     /// Messages for the other shards, by shard.
     pub(super) outbox: Vec<Batch>,
     /// The last route posted to each shard in this tick.
@@ -164,6 +166,7 @@ impl Registry {
             actions: VecDeque::new(),
             dirty: Vec::new(),
             urgent: Vec::new(),
+            spares: Spares::default(),
             outbox: (0..shards).map(|_| Batch::default()).collect(),
             last_posted: (0..shards).map(|_| None).collect(),
             properties: Vec::new(),
@@ -359,6 +362,7 @@ impl Registry {
             return false;
         };
         connection.is_blocked = false;
+        self.spares.retire(&mut connection.out);
         if connection.is_paused && connection.paused_until <= now {
             connection.is_paused = false;
             self.actions
