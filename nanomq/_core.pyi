@@ -153,3 +153,35 @@ class Engine:
 
     def drain_events(self) -> list[tuple[str, str, dict[str, str]]]:
         """Level, name and fields of the events that wait."""
+
+class Load:
+    """A load on a broker: many clients on threads of their own. The options are those of `LoadOptions` in
+    engine/io/src/load/options.rs, the report is `Snapshot` in engine/io/src/load/tally.rs, both as JSON."""
+
+    def __new__(cls, options: bytes) -> Load:
+        """Reads the options. **Raises** `ValueError` for those that are not known."""
+
+    def start(self) -> None:
+        """Starts the clients and returns at once. **Raises** `ValueError` for options that contradict themselves."""
+
+    def snapshot(self) -> bytes:
+        """The report until now."""
+
+    def stop(self) -> None:
+        """Lets the publishers stop; the load ends when the last messages have come."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Waits for the end. **Returns** whether it has come."""
+
+class Relay:
+    """A relay that reads no message: the floor that brokers are compared with."""
+
+    def __new__(cls, address: str, is_pair: bool) -> Relay:
+        """Binds `host:port`. With `is_pair` the first publisher's bytes go to the first subscriber and so on,
+        otherwise everybody's to every subscriber."""
+
+    def port(self) -> int:
+        """The port it listens on."""
+
+    def run(self) -> None:
+        """Relays until the process ends."""

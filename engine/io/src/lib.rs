@@ -8,15 +8,16 @@
 //!
 //! Threads: `nanomq-shard-N` owns its connections and sessions and never waits for another thread;
 //! `nanomq-accept` accepts and hands connections to the shards in turn; `nanomq-client` drives the clients
-//! of this process. Locks, in the order they may be taken, each held for a few instructions: a mailbox,
-//! then nothing; the router's index, then nothing; the router's retained messages, then nothing; the tap,
-//! then nothing.
+//! of this process, `nanomq-load-N` those of a load. Locks, in the order they may be taken, each held for a
+//! few instructions: a mailbox, then nothing; the router's index, then nothing; the router's retained
+//! messages, then nothing; the tap, then nothing; a load's marks, error and running threads, then nothing.
 
 pub mod acceptor;
 pub mod client;
 pub mod clock;
 pub mod engine;
 pub mod eventfd;
+pub mod load;
 pub mod mailbox;
 pub mod net;
 pub mod settings;

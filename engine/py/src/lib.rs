@@ -7,6 +7,7 @@
 //! change here when: Python is to ask the engine for something new
 
 mod client;
+mod load;
 
 use nanomq_engine::engine::Engine as Running;
 use nanomq_engine::settings::EngineSettings;
@@ -213,5 +214,7 @@ const fn level_name(level: Level) -> &'static str {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<Engine>()?;
+    module.add_class::<load::Load>()?;
+    module.add_class::<load::Relay>()?;
     module.add_class::<client::RawClient>()
 }

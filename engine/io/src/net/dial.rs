@@ -4,11 +4,11 @@ use super::stream::Stream;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 /// Path of a WebSocket URL that names none.
 const DEFAULT_PATH: &str = "/mqtt";
@@ -227,7 +227,20 @@ pub async fn dial(
     tls: Option<&Arc<rustls::ClientConfig>>,
     timeout: Duration,
 ) -> io::Result<Stream> {
-    match tokio::time::timeout(timeout, open(target, tls, timeout)).await {
+    dial_from(None, target, tls, timeout).await
+}
+
+/// As [`dial`], from this local address.
+///
+/// # Errors
+/// As [`dial`]; the address is not one of this machine.
+pub async fn dial_from(
+    local: Option<IpAddr>,
+    target: &Target,
+    tls: Option<&Arc<rustls::ClientConfig>>,
+    timeout: Duration,
+) -> io::Result<Stream> {
+    match tokio::time::timeout(timeout, open(local, target, tls, timeout)).await {
         Ok(result) => result,
         Err(_) => Err(io::Error::new(
             io::ErrorKind::TimedOut,
@@ -237,6 +250,7 @@ pub async fn dial(
 }
 
 async fn open(
+    local: Option<IpAddr>,
     target: &Target,
     tls: Option<&Arc<rustls::ClientConfig>>,
     timeout: Duration,
@@ -244,7 +258,7 @@ async fn open(
     let mut stream = if target.transport == Transport::Unix {
         Stream::unix(UnixStream::connect(&target.path).await?)
     } else {
-        Stream::tcp(connect(target, timeout).await?)
+        Stream::tcp(connect(local, target, timeout).await?)
     };
     if target.is_secure() {
         let config = tls.ok_or_else(|| io::Error::other("no TLS configuration"))?;
@@ -271,7 +285,11 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-async fn connect(target: &Target, timeout: Duration) -> io::Result<TcpStream> {
+async fn connect(
+    local: Option<IpAddr>,
+    target: &Target,
+    timeout: Duration,
+) -> io::Result<TcpStream> {
     let addresses = resolve(&target.host, target.port).await?;
     // One silent address must not use up the time of the others.
     let share = timeout / u32::try_from(addresses.len()).unwrap_or(1).max(1);
@@ -280,7 +298,7 @@ async fn connect(target: &Target, timeout: Duration) -> io::Result<TcpStream> {
         format!("`{}` has no address", target.host),
     );
     for address in addresses {
-        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+        match tokio::time::timeout(share, connect_to(local, address)).await {
             Ok(Ok(stream)) => {
                 stream.set_nodelay(true)?;
                 return Ok(stream);
@@ -292,6 +310,19 @@ async fn connect(target: &Target, timeout: Duration) -> io::Result<TcpStream> {
         }
     }
     Err(last)
+}
+
+async fn connect_to(local: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let Some(local) = local else {
+        return TcpStream::connect(address).await;
+    };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.bind(SocketAddr::new(local, 0))?;
+    socket.connect(address).await
 }
 
 async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
