@@ -130,7 +130,7 @@ impl Publisher {
     }
 
     /// Bytes of one packet.
-    pub(super) const fn packet_len(&self) -> usize {
+    pub(super) fn packet_len(&self) -> usize {
         self.packet.len()
     }
 

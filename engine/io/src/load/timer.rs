@@ -71,9 +71,9 @@ impl Timer {
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
-        let fd =
-            AsyncFd::register_with_interest(fd, Interest::READABLE).map_err(io::Error::from)?;
-        Ok(Self(fd))
+        // SAFETY: the descriptor is open and stays the same as long as `fd` lives.
+        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+        fd.map(Self).map_err(io::Error::from)
     }
 
     /// Waits until it has fired since the last call.

@@ -76,7 +76,7 @@ impl Signal {
     }
 
     /// Messages that are due.
-    pub(super) const fn credit(&self) -> usize {
+    pub(super) fn credit(&self) -> usize {
         self.credit.get()
     }
 
@@ -86,7 +86,7 @@ impl Signal {
     }
 
     /// Whether it is time for PINGREQ.
-    pub(super) const fn takes_ping(&self) -> bool {
+    pub(super) fn takes_ping(&self) -> bool {
         self.pings.replace(false)
     }
 }
@@ -126,7 +126,7 @@ impl Worker {
     }
 
     /// How far it is.
-    pub(super) const fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         self.phase.get()
     }
 
@@ -211,11 +211,12 @@ async fn run_client(worker: Rc<Worker>, number: u32) {
                 worker.publishers.borrow_mut().push(Rc::clone(&signal));
             }
             let result = poll_fn(|cx| connection.poll_run(cx)).await;
-            if let Err(error) = result
-                && worker.phase() != Phase::Ended
-            {
-                worker.tally.disconnected.add(1);
-                worker.shared.note(&error);
+            match result {
+                Err(error) if worker.phase() != Phase::Ended => {
+                    worker.tally.disconnected.add(1);
+                    worker.shared.note(&error);
+                }
+                _ => {}
             }
         }
         Err(error) => {
