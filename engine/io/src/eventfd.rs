@@ -46,6 +46,7 @@ impl AsRawFd for EventFd {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
     use super::*;
 

@@ -68,7 +68,10 @@ pub enum Order {
 }
 
 /// A function that looks at the sessions of a shard.
-pub struct Visitor(pub Box<dyn FnMut(&Session, Option<&Connection>) + Send>);
+pub struct Visitor(pub Box<Visit>);
+
+/// What a [`Visitor`] calls.
+pub type Visit = dyn FnMut(&Session, Option<&Connection>) + Send;
 
 impl fmt::Debug for Visitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -146,7 +146,7 @@ impl Output {
 
     /// Whether the next write would have to allocate.
     #[inline]
-    pub const fn needs_buffer(&self) -> bool {
+    pub fn needs_buffer(&self) -> bool {
         self.tail.capacity() == 0
     }
 }

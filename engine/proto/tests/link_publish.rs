@@ -1,5 +1,7 @@
 //! What a link sends: QoS flows, window, packet ids, resending, limits, aliases.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
 mod link_peer;
 
 use link_peer::{Peer, Told, ack, ack_with, properties, publish};

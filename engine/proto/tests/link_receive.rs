@@ -1,5 +1,7 @@
 //! What a link receives: exactly once, receive maximum, manual acknowledgements, aliases, errors of the server.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
 mod link_peer;
 
 use link_peer::{Peer, Told, ack, properties, publish};

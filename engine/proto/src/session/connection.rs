@@ -100,7 +100,7 @@ pub struct Connection {
     /// Route of the last topic published.
     pub cached: Option<CachedRoute>,
     /// Topics by alias, client to broker.
-    pub aliases_in: Option<Box<Vec<Option<Box<[u8]>>>>>,
+    pub aliases_in: AliasesIn,
     /// Aliases by topic, broker to client.
     pub aliases_out: Option<Box<AliasesOut>>,
     /// Published if the client vanishes.
@@ -141,7 +141,7 @@ impl Connection {
             connect_expiry_s: 0,
             clean_start: true,
             cached: None,
-            aliases_in: None,
+            aliases_in: AliasesIn::default(),
             aliases_out: None,
             will: None,
             authentication: None,
@@ -184,6 +184,28 @@ impl Connection {
     /// When the client is gone unless a packet arrives before.
     pub const fn keepalive_due(&self) -> Time {
         self.last_received.saturating_add(self.keepalive)
+    }
+}
+
+/// Topics by the alias that the client gave them. The caller bounds the aliases by the maximum announced.
+#[derive(Debug, Default)]
+pub struct AliasesIn(Vec<Option<Box<[u8]>>>);
+
+impl AliasesIn {
+    /// Sets the topic of an alias, which is 1 or more.
+    pub fn set(&mut self, alias: u16, topic: &[u8]) {
+        let at = usize::from(alias) - 1;
+        if self.0.len() <= at {
+            self.0.resize_with(at + 1, || None);
+        }
+        if let Some(entry) = self.0.get_mut(at) {
+            *entry = Some(topic.into());
+        }
+    }
+
+    /// The topic of an alias, if one was set.
+    pub fn topic(&self, alias: u16) -> Option<&[u8]> {
+        self.0.get(usize::from(alias).checked_sub(1)?)?.as_deref()
     }
 }
 

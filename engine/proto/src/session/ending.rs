@@ -1,6 +1,6 @@
 //! How connections and sessions end: DISCONNECT, a lost peer, take-over, kick, expiry, shutdown; wills.
 
-use super::connection::Stage;
+use super::connection::{AliasesIn, Stage};
 use super::delivery::end_waiting;
 use super::inflight::{Awaits, Delivery};
 use super::registry::{Action, ConnectionKey, Ending, Level, Registry, protocol_error};
@@ -175,7 +175,7 @@ impl Registry {
         let stage = std::mem::replace(&mut connection.stage, Stage::Closing);
         let will = connection.will.take();
         connection.cached = None;
-        connection.aliases_in = None;
+        connection.aliases_in = AliasesIn::default();
         connection.aliases_out = None;
         connection.authentication = None;
         let Stage::Online(key) = stage else { return };

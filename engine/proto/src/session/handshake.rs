@@ -316,8 +316,6 @@ impl Registry {
                 key.slot,
                 connect,
                 assigned.as_deref(),
-                asked_expiry,
-                granted_expiry,
                 proof,
                 &mut properties,
             );
@@ -405,17 +403,16 @@ impl Registry {
         slot: u32,
         connect: &Connect<'_>,
         assigned: Option<&str>,
-        asked_expiry: u32,
-        granted_expiry: u32,
         proof: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) {
         let settings = &self.settings;
-        let connection = self.connections.get(slot);
-        let max_receive_bytes =
-            connection.map_or(settings.max_packet_bytes, |c| c.max_receive_bytes);
-        if granted_expiry != asked_expiry {
-            Property::SessionExpiryInterval(granted_expiry).encode(out);
+        let Some(connection) = self.connections.get(slot) else {
+            return;
+        };
+        let max_receive_bytes = connection.max_receive_bytes;
+        if connection.connect_expiry_s > settings.max_session_expiry_s {
+            Property::SessionExpiryInterval(settings.max_session_expiry_s).encode(out);
         }
         Property::ReceiveMaximum(settings.receive_maximum).encode(out);
         if settings.max_qos < QoS::ExactlyOnce {

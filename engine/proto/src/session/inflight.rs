@@ -63,7 +63,7 @@ pub struct Inflight {
     front_id: u16,
     /// Messages awaiting something, stragglers included.
     open: u32,
-    stragglers: Option<Box<Vec<(u16, Entry)>>>,
+    stragglers: Vec<(u16, Entry)>,
 }
 
 /// Ids are 1..=65535.
@@ -88,7 +88,7 @@ impl Inflight {
         if self.ring.is_empty() && self.front_id == 0 {
             self.front_id = 1;
         }
-        if self.ring.len() >= IDS || self.stragglers.is_some() {
+        if self.ring.len() >= IDS || !self.stragglers.is_empty() {
             self.make_room();
         }
         let id = self.id_at(self.ring.len());
@@ -150,11 +150,7 @@ impl Inflight {
 
     /// All open messages in the order they were first sent.
     pub fn iter(&self) -> impl Iterator<Item = (u16, Awaits, Option<&Delivery>)> {
-        let stragglers = self
-            .stragglers
-            .iter()
-            .flat_map(|list| list.iter())
-            .map(|(id, entry)| (*id, entry));
+        let stragglers = self.stragglers.iter().map(|(id, entry)| (*id, entry));
         let ring = self
             .ring
             .iter()
@@ -167,7 +163,7 @@ impl Inflight {
 
     /// Takes what was not acknowledged out, oldest first, and starts anew.
     pub fn drain(&mut self) -> Vec<(Awaits, Option<Delivery>)> {
-        let stragglers = self.stragglers.take().map_or_else(Vec::new, |list| *list);
+        let stragglers = std::mem::take(&mut self.stragglers);
         let all = stragglers
             .into_iter()
             .map(|(_, entry)| entry)
@@ -198,19 +194,17 @@ impl Inflight {
         if at < self.ring.len() && front != 0 {
             return self.ring.get_mut(at);
         }
-        let list = self.stragglers.as_mut()?;
-        list.iter_mut()
+        self.stragglers
+            .iter_mut()
             .find(|(other, _)| *other == id)
             .map(|(_, entry)| entry)
     }
 
     /// Drops finished entries from the front, so that the ring stays as short as the window.
     fn tidy(&mut self, id: u16) {
-        if let Some(list) = &mut self.stragglers {
-            list.retain(|(other, entry)| *other != id || entry.awaits.is_some());
-            if list.is_empty() {
-                self.stragglers = None;
-            }
+        if !self.stragglers.is_empty() {
+            self.stragglers
+                .retain(|(other, entry)| *other != id || entry.awaits.is_some());
         }
         while self
             .ring
@@ -231,15 +225,15 @@ impl Inflight {
             let id = self.front_id;
             if let Some(entry) = self.ring.pop_front() {
                 if entry.awaits.is_some() {
-                    self.stragglers.get_or_insert_default().push((id, entry));
+                    self.stragglers.push((id, entry));
                 }
             }
             self.front_id = self.id_at(1);
         }
-        while let Some(list) = &self.stragglers {
+        loop {
             let next = self.id_at(self.ring.len());
-            if !list.iter().any(|(id, _)| *id == next) {
-                break;
+            if !self.stragglers.iter().any(|(id, _)| *id == next) {
+                return;
             }
             if self.ring.is_empty() {
                 self.front_id = self.id_at(1);

@@ -14,6 +14,10 @@ pub mod parcel;
 pub mod queue;
 pub mod registry;
 pub mod scram;
+#[expect(
+    clippy::module_inception,
+    reason = "one noun, one file: what the room is named after"
+)]
 pub mod session;
 pub mod settings;
 

@@ -1,6 +1,6 @@
 //! PUBLISH from a client, and the acknowledgements of both directions.
 
-use super::connection::Stage;
+use super::connection::{AliasesIn, Stage};
 use super::inflight::{Acknowledged, Awaits};
 use super::outgoing::{Inbound, Outgoing};
 use super::registry::{ConnectionKey, Level, Next, Registry, protocol_error};
@@ -178,21 +178,14 @@ impl Registry {
                 )
             }
             Some(alias) => {
-                let mut aliases = self
-                    .connections
-                    .get_mut(slot)
-                    .and_then(|c| c.aliases_in.take());
+                // Taken out, since the topic is borrowed from them while everything else changes.
+                let mut aliases = match self.connections.get_mut(slot) {
+                    Some(connection) => std::mem::take(&mut connection.aliases_in),
+                    None => return Ok(()),
+                };
                 let outcome = resolve(&mut aliases, alias, self.settings.max_topic_alias, raw)
-                    .and_then(|()| {
-                        let known = aliases
-                            .as_ref()
-                            .and_then(|all| all.get(usize::from(alias) - 1));
-                        match known {
-                            Some(Some(topic)) => self.accept(
-                                now, slot, session, raw, topic, forwarded, expires_at, None,
-                            ),
-                            _ => Err(protocol_error("a topic alias that was never set")),
-                        }
+                    .and_then(|topic| {
+                        self.accept(now, slot, session, raw, topic, forwarded, expires_at, None)
                     });
                 if let Some(connection) = self.connections.get_mut(slot) {
                     connection.aliases_in = aliases;
@@ -527,32 +520,26 @@ fn directions(properties: Properties<'_>, kept: &mut Vec<u8>) -> Result<Directio
     Ok(directions)
 }
 
-/// Sets a topic alias if the packet has a topic name; checks the range. `[MQTT-3.3.2-9]`
-fn resolve(
-    aliases: &mut Option<Box<Vec<Option<Box<[u8]>>>>>,
+/// The topic that an alias stands for, set anew if the packet has a topic name. `[MQTT-3.3.2-9]`
+fn resolve<'a>(
+    aliases: &'a mut AliasesIn,
     alias: u16,
     maximum: u16,
     raw: &RawPublish<'_>,
-) -> Result<(), DecodeError> {
+) -> Result<&'a [u8], DecodeError> {
     if alias == 0 || alias > maximum {
         return Err(DecodeError {
             reason: ReasonCode::TOPIC_ALIAS_INVALID,
             what: "[MQTT-3.3.2-9] topic alias out of range",
         });
     }
-    if raw.topic.is_empty() {
-        return Ok(());
+    if !raw.topic.is_empty() {
+        raw.topic_name(Version::V5)?;
+        aliases.set(alias, raw.topic);
     }
-    raw.topic_name(Version::V5)?;
-    let all = aliases.get_or_insert_default();
-    let at = usize::from(alias) - 1;
-    if all.len() <= at {
-        all.resize_with(at + 1, || None);
-    }
-    if let Some(entry) = all.get_mut(at) {
-        *entry = Some(raw.topic.into());
-    }
-    Ok(())
+    aliases
+        .topic(alias)
+        .ok_or(protocol_error("a topic alias that was never set"))
 }
 
 fn topic_str(topic: &[u8]) -> Result<&str, DecodeError> {

@@ -98,6 +98,7 @@ fn unescape(name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
     use super::super::credential::salted_password;
     use super::*;

@@ -1,4 +1,6 @@
 //! The other endpoint of a link: decodes what it sends and answers by hand.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
 #![allow(dead_code)] // each test file uses a part of it
 
 use nanomq_proto::session::link::{Link, LinkError, LinkEvent, LinkOptions};

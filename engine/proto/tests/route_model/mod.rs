@@ -1,5 +1,6 @@
 //! A plain reference of subscriptions and matching, and random filters and topics for it.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use nanomq_proto::route::index::{Index, Route, SessionKey, ShareStrategy, Subscriber};

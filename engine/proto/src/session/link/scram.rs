@@ -92,6 +92,7 @@ impl fmt::Debug for ScramClient {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
     use super::*;
 
