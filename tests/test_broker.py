@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-import nanomq
 from nanomq import Broker
 from nanomq.config import from_dict
 from nanomq.errors import ConfigError, NotRunning, StartError

@@ -1,6 +1,10 @@
 //! Memory and time of the index and the retained messages: `cargo bench -p nanomq-proto --bench route`.
 
-#![allow(clippy::unwrap_used, reason = "a broken bench may stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a bench measures, and may stop"
+)]
 
 use nanomq_proto::route::index::{Index, SessionKey, ShareStrategy, Subscriber};
 use nanomq_proto::route::retained::Retained;
