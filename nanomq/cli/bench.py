@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from nanomq._core import Load, Relay
+from nanomq.load import Load, Relay
 from nanomq.cli.options import PrefixCommand
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -195,6 +195,12 @@ flow_options = _options(
         default=0,
         show_default=True,
         help="Milliseconds between messages of a publisher; below 1 as fast as possible.",
+    ),
+    click.option(
+        "--outstanding",
+        type=click.IntRange(0),
+        default=0,
+        help="Messages of a publisher on their way to the subscribers at a time.  [default: any]",
     ),
     click.option("--warmup", type=click.FloatRange(0), default=0, help="Seconds before the measurement."),
 )

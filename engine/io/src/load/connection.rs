@@ -132,10 +132,10 @@ impl Connection {
                     Poll::Pending => {}
                 }
             }
-            let filled = self.fill();
+            let may_have_more = self.fill() || self.is_blocked;
             if self.is_blocked || !self.out.is_empty() {
                 self.is_blocked = self.stream.poll_write(cx, &mut self.out)?.is_pending();
-                goes_on |= filled && !self.is_blocked;
+                goes_on |= may_have_more && !self.is_blocked;
             }
             if self.state == goal && (goal != State::Closing || !self.is_blocked) {
                 return Poll::Ready(Ok(()));
@@ -225,8 +225,10 @@ impl Connection {
                 }
                 let last = &mut self.last[stamp.publisher];
                 if stamp.number > *last {
-                    counts.gaps += stamp.number - *last - 1;
+                    let news = stamp.number - *last;
+                    counts.gaps += news - 1;
                     *last = stamp.number;
+                    self.worker.arrived(stamp.publisher, news);
                 } else {
                     is_repeated = true;
                 }
@@ -382,6 +384,12 @@ impl Connection {
         let mut count = publisher.room(bytes.saturating_sub(self.out.len()));
         if plan.pace > 0.0 {
             count = count.min(self.signal.credit());
+        }
+        if let Role::Publisher(index) = self.role {
+            let most = self
+                .worker
+                .outstanding(index, publisher.number(), &self.signal);
+            count = count.min(most);
         }
         let count = self.worker.take(count);
         if count == 0 {

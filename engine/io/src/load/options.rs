@@ -1,5 +1,6 @@
 //! What a load is made of.
 
+use super::publisher::STAMP_BYTES;
 use crate::net::dial::Target;
 use crate::net::tls::{ClientTlsOptions, client_config};
 use nanomq_proto::wire::packet::{QoS, Version};
@@ -98,6 +99,9 @@ pub struct LoadOptions {
     pub prefix: String,
     /// Unacknowledged messages of one publisher.
     pub inflight: u16,
+    /// Messages of one publisher that may be on their way to the subscribers of `pair` or `fan`, so that no server
+    /// has to drop or to hold what comes too fast; 0 = any number.
+    pub outstanding: u32,
     /// Threads of the generator.
     pub threads: u16,
 }
@@ -132,6 +136,7 @@ impl Default for LoadOptions {
             ifaddr: String::new(),
             prefix: String::new(),
             inflight: 100,
+            outstanding: 0,
             threads: 1,
         }
     }
@@ -201,6 +206,12 @@ impl Plan {
                 _ => "bench/%i",
             }
             .to_owned();
+        }
+        let flows = matches!(options.mode, Mode::Pair | Mode::Fan) && options.size >= STAMP_BYTES;
+        if options.outstanding > 0 && (options.threads > 1 || !flows) {
+            return Err(format!(
+                "outstanding needs pair or fan, one thread and {STAMP_BYTES} bytes of payload"
+            ));
         }
         options.inflight = options.inflight.max(1);
         options.threads = options.threads.clamp(1, 64);
@@ -408,6 +419,7 @@ mod tests {
             r#"{"ifaddr": "lo"}"#,
             r#"{"mode": "pub", "topic": "a/#"}"#,
             r#"{"mode": "fan", "topic": "a%i"}"#,
+            r#"{"mode": "pair", "outstanding": 1, "size": 8}"#,
         ] {
             assert!(plan(options).is_err(), "{options}");
         }

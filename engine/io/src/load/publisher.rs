@@ -7,7 +7,7 @@ use nanomq_proto::wire::packet::{Packet, Publish, QoS};
 use nanomq_proto::wire::tables::Properties;
 
 /// Bytes of time and number in front of the payload.
-const STAMP_BYTES: usize = 16;
+pub(super) const STAMP_BYTES: usize = 16;
 
 /// First byte of the number: tells our payloads from those of other publishers.
 const MARK: u64 = 0xB5;
@@ -132,6 +132,11 @@ impl Publisher {
     /// Bytes of one packet.
     pub(super) fn packet_len(&self) -> usize {
         self.packet.len()
+    }
+
+    /// Messages written so far.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Writes `count` messages.

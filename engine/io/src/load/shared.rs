@@ -159,7 +159,12 @@ impl Shared {
         let stops = self.is_stopping.load(Ordering::Relaxed) || gone >= clients;
         let next = match self.phase() {
             Phase::Connecting if stops || !self.plan.is_closed() || done >= clients => {
-                Phase::Warming
+                if options.warmup_s > 0.0 {
+                    Phase::Warming
+                } else {
+                    marks.base = Some(totals.clone());
+                    Phase::Measuring
+                }
             }
             Phase::Warming if stops || in_phase_s >= options.warmup_s => {
                 marks.base = Some(totals.clone());

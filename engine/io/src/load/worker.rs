@@ -46,9 +46,20 @@ pub(super) struct Worker {
     signals: RefCell<Vec<Rc<Signal>>>,
     /// Those of publishers that are ready.
     publishers: RefCell<Vec<Rc<Signal>>>,
+    /// By publisher, with a limit of outstanding messages.
+    flows: RefCell<Vec<Flow>>,
     dials: Semaphore,
     /// Clients that have not ended.
     alive: Cell<usize>,
+}
+
+/// What has come of one publisher's messages.
+#[derive(Default)]
+struct Flow {
+    /// Copies that came, and those that were left out.
+    arrived: u64,
+    /// The publisher, while it waits for arrivals.
+    waiting: Option<Rc<Signal>>,
 }
 
 /// How others of the thread tell a client to go on.
@@ -98,6 +109,10 @@ pub(super) fn run(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
         .enable_time()
         .max_blocking_threads(2)
         .build()?;
+    let flows = match shared.plan.options.outstanding {
+        0 => 0,
+        _ => shared.plan.publishers,
+    };
     let worker = Rc::new(Worker {
         shared: Arc::clone(shared),
         tally: Arc::clone(&shared.tallies[index]),
@@ -105,6 +120,7 @@ pub(super) fn run(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
         phase: Cell::new(Phase::Connecting),
         signals: RefCell::default(),
         publishers: RefCell::default(),
+        flows: RefCell::new((0..flows).map(|_| Flow::default()).collect()),
         dials: Semaphore::new(DIALS),
         alive: Cell::new(0),
     });
@@ -137,6 +153,34 @@ impl Worker {
         } else {
             self.shared.take(count)
         }
+    }
+
+    /// Copies of a publisher's messages have come, or were left out.
+    #[inline]
+    pub(super) fn arrived(&self, publisher: usize, copies: u64) {
+        if let Some(flow) = self.flows.borrow_mut().get_mut(publisher) {
+            flow.arrived += copies;
+            if let Some(signal) = flow.waiting.take() {
+                signal.wake();
+            }
+        }
+    }
+
+    /// How many more messages a publisher may have on their way. If none, it is woken when one has come.
+    pub(super) fn outstanding(&self, publisher: u32, written: u64, signal: &Rc<Signal>) -> usize {
+        let most = u64::from(self.plan().options.outstanding);
+        if most == 0 {
+            return usize::MAX;
+        }
+        let mut flows = self.flows.borrow_mut();
+        let Some(flow) = flows.get_mut(publisher as usize) else {
+            return 0;
+        };
+        let on_their_way = written.saturating_sub(flow.arrived / self.plan().copies().max(1));
+        if on_their_way >= most {
+            flow.waiting = Some(Rc::clone(signal));
+        }
+        most.saturating_sub(on_their_way) as usize
     }
 
     /// Looks at phase and keepalive every tick, and leads all threads if it is the first; ends with the load.
