@@ -17,8 +17,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from nanomq.load import Load, Relay
 from nanomq.cli.options import PrefixCommand
+from nanomq.load import Load, Relay
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -259,9 +260,16 @@ def _banner(broker: Broker) -> Iterator[str]:
         where = _address_options(broker)
         if not config["auth.allow_anonymous"]:
             where += " -u USER -P PASSWORD"
-        yield f"try it: nanomq_cli sub{where} -t 'hello/#'"
-        yield f"        nanomq_cli pub{where} -t hello/world -m 'Hello'"
+        tool = _tool()
+        yield f"try it: {tool} sub{where} -t 'hello/#'"
+        yield f"        {tool} pub{where} -t hello/world -m 'Hello'"
     yield "NanoMQ Broker is started successfully!"
+
+
+def _tool() -> str:
+    """`nanomq_cli` as a shell finds it: by its name, or beside this command when it is not on the PATH."""
+    beside = Path(_executable()).with_name("nanomq_cli")
+    return "nanomq_cli" if which("nanomq_cli") or not beside.exists() else os.path.relpath(beside)
 
 
 def _address_options(broker: Broker) -> str:
