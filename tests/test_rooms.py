@@ -35,7 +35,6 @@ FILE_ROOMS = {
     "nanomq/broker.py": {"_core", "config", "errors", "logs"},
     "nanomq/client.py": {"_core", "errors"},
     "nanomq/errors.py": set(),
-    "nanomq/load.py": {"_core"},
     "nanomq/load.py": {"_core", "errors"},
     "nanomq/logs.py": {"config", "errors"},
     "nanomq/testing.py": {"_core", "broker", "client", "errors"},
