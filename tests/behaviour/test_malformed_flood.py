@@ -92,6 +92,7 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.timeout(30 + COUNT / 50)
 def test_malformed_inputs_disturb_nobody_and_leave_nothing(
     connected: Connected, opened: Callable[[], Stream], broker: RunningBroker, unique: str
 ) -> None:

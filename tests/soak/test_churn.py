@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from nanomq.testing import RunningBroker
-
 from mqtt import V5, Options, P, Subscribe
 from peer import Endpoint, Peer
+
+from nanomq.testing import RunningBroker
 
 SOAK_S = float(os.environ.get("NANOMQ_SOAK_S", "600"))
 CLIENTS = 60
