@@ -14,8 +14,8 @@ from typing import Any
 
 from peers import Peer
 
-from nanomq._core import Load
 from nanomq.cli.bench import Report
+from nanomq.load import Load
 
 WARMUP_S = 0.4
 CONNECT_S = 60.0
