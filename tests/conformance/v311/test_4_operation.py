@@ -315,3 +315,17 @@ def test_packet_that_is_too_large_closes_its_connection_and_no_other(connected: 
     client.send(packet(0x30, string(unique) + bytes(5000)))
     client.expect_closed()
     bystander.expect_nothing()
+
+
+@pytest.mark.statement("MQTT-4.8.0-1", version=4)
+@pytest.mark.parametrize(
+    ("qos", "wrong"), [(1, PubRec), (1, PubComp), (2, PubAck), (2, PubComp)], ids=["1-REC", "1-COMP", "2-ACK", "2-COMP"]
+)
+def test_acknowledgement_of_another_qos_closes_the_connection(
+    connected: Callable[..., Peer], unique: str, qos: int, wrong: type[PubAck | PubRec | PubComp]
+) -> None:
+    client = connected("s", version=4)
+    client.subscribe(unique, qos=qos)
+    connected("p", version=4).publish(unique, qos=qos)
+    client.send(wrong(client.expect(Publish).packet_id))
+    client.expect_closed()

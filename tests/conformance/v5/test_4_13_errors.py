@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from mqtt import Connect, Disconnect, P, Publish, R, packet, string, u16
+from mqtt import Connect, Disconnect, P, PubAck, PubComp, Publish, PubRec, PubRel, R, packet, string, u16
 from peer import Peer, PeerFactory
 
 statement = pytest.mark.statement
@@ -98,3 +98,55 @@ def test_packet_cut_at_any_byte_closes_the_connection(tcp_peer: PeerFactory, uni
         found = client.recv()
         assert isinstance(found, Disconnect) and found.reason in (R.MALFORMED_PACKET, R.PROTOCOL_ERROR)
         client.expect_closed()
+
+
+@statement("MQTT-4.13.1-1")
+@pytest.mark.parametrize("first", [0x20, 0x90, 0xB0, 0xD0])
+@pytest.mark.parametrize("body", [b"", b"\x00", b"\xff\xff\xff\xff"], ids=["empty", "short", "nonsense"])
+def test_packet_of_a_server_is_unexpected_whatever_it_holds(
+    connected: Callable[..., Peer], first: int, body: bytes
+) -> None:
+    client = connected()
+    client.send(packet(first, body))
+    client.expect_disconnect(R.PROTOCOL_ERROR)
+
+
+@statement("MQTT-4.13.1-1")
+@pytest.mark.parametrize(
+    ("qos", "wrong"), [(1, PubRec), (1, PubComp), (2, PubAck), (2, PubComp)], ids=["1-REC", "1-COMP", "2-ACK", "2-COMP"]
+)
+def test_acknowledgement_of_another_qos_is_an_error(
+    connected: Callable[..., Peer], unique: str, qos: int, wrong: type[PubAck | PubRec | PubComp]
+) -> None:
+    client = connected("s")
+    client.subscribe(unique, qos=qos)
+    connected("p").publish(unique, qos=qos)
+    client.send(wrong(client.expect(Publish).packet_id))
+    client.expect_disconnect(R.PROTOCOL_ERROR)
+
+
+@statement("MQTT-4.13.1-1")
+def test_puback_after_pubrel_is_an_error(connected: Callable[..., Peer], unique: str) -> None:
+    client = connected("s")
+    client.subscribe(unique, qos=2)
+    connected("p").publish(unique, qos=2)
+    packet_id = client.expect(Publish).packet_id
+    client.send(PubRec(packet_id))
+    client.expect(PubRel)
+    client.send(PubAck(packet_id))
+    client.expect_disconnect(R.PROTOCOL_ERROR)
+
+
+@statement("MQTT-4.13.2-1")
+def test_message_that_was_acknowledged_wrongly_is_sent_again(
+    connected: Callable[..., Peer], peer: PeerFactory, unique: str
+) -> None:
+    client = connected("s", props={P.SESSION_EXPIRY_INTERVAL: 100})
+    client.subscribe(unique, qos=2)
+    connected("p").publish(unique, b"x", qos=2)
+    client.send(PubAck(client.expect(Publish).packet_id))
+    client.expect_disconnect(R.PROTOCOL_ERROR)
+    back = peer()
+    assert back.connect(unique + "s", clean=False).session_present
+    again = back.expect(Publish)
+    assert (again.payload, again.dup) == (b"x", True)

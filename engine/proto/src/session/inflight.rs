@@ -51,7 +51,9 @@ pub enum Acknowledged {
     Done(Option<Delivery>),
     /// Send PUBREL.
     Release,
-    /// No message with this id awaits that.
+    /// The message with this id awaits something else.
+    Unexpected,
+    /// No message with this id is open.
     Unknown,
 }
 
@@ -115,6 +117,7 @@ impl Inflight {
                 self.tidy(id);
                 Acknowledged::Done(delivery)
             }
+            Some(entry) if entry.awaits.is_some() => Acknowledged::Unexpected,
             _ => Acknowledged::Unknown,
         }
     }
@@ -138,6 +141,7 @@ impl Inflight {
                 entry.delivery = None;
                 Acknowledged::Release
             }
+            Some(entry) if entry.awaits.is_some() => Acknowledged::Unexpected,
             _ => Acknowledged::Unknown,
         }
     }
@@ -314,7 +318,7 @@ mod tests {
         let id = inflight.push(QoS::ExactlyOnce, None);
         assert!(matches!(
             inflight.finish(id, Awaits::PubAck),
-            Acknowledged::Unknown
+            Acknowledged::Unexpected
         ));
         assert!(matches!(inflight.received(id), Acknowledged::Release));
         assert!(

@@ -381,29 +381,42 @@ impl Registry {
     }
 
     /// PUBACK: a QoS 1 message is delivered.
-    pub(super) fn on_puback(&mut self, now: Time, session: u32, ack: &Ack<'_>) {
-        self.finish(now, session, ack, Awaits::PubAck);
+    pub(super) fn on_puback(
+        &mut self,
+        now: Time,
+        session: u32,
+        ack: &Ack<'_>,
+    ) -> Result<(), DecodeError> {
+        self.finish(now, session, ack, Awaits::PubAck)
     }
 
     /// PUBREC: the client has a QoS 2 message; answered by PUBREL. `[MQTT-4.3.3-4]`
-    pub(super) fn on_pubrec(&mut self, now: Time, slot: u32, session: u32, ack: &Ack<'_>) {
+    pub(super) fn on_pubrec(
+        &mut self,
+        now: Time,
+        slot: u32,
+        session: u32,
+        ack: &Ack<'_>,
+    ) -> Result<(), DecodeError> {
         if ack.reason.is_error() {
             return self.finish(now, session, ack, Awaits::PubRec);
         }
         let Some(state) = self.sessions.get_mut(session) else {
-            return;
+            return Ok(());
         };
-        forget_resend(&mut state.resend, ack.packet_id);
         let reason = match state.inflight.received(ack.packet_id) {
+            Acknowledged::Unexpected => return Err(UNEXPECTED),
             Acknowledged::Unknown => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
             _ => ReasonCode::SUCCESS,
         };
+        forget_resend(&mut state.resend, ack.packet_id);
         let answer = Ack {
             packet_id: ack.packet_id,
             reason,
             properties: Properties::EMPTY,
         };
         self.send(slot, &Packet::PubRel(answer));
+        Ok(())
     }
 
     /// PUBREL: a QoS 2 message from the client is complete. `[MQTT-4.3.3-11]`
@@ -425,21 +438,30 @@ impl Registry {
     }
 
     /// PUBCOMP: a QoS 2 message is delivered.
-    pub(super) fn on_pubcomp(&mut self, now: Time, session: u32, ack: &Ack<'_>) {
-        self.finish(now, session, ack, Awaits::PubComp);
+    pub(super) fn on_pubcomp(
+        &mut self,
+        now: Time,
+        session: u32,
+        ack: &Ack<'_>,
+    ) -> Result<(), DecodeError> {
+        self.finish(now, session, ack, Awaits::PubComp)
     }
 
     /// An exchange is over: the window opens.
-    fn finish(&mut self, now: Time, session: u32, ack: &Ack<'_>, awaits: Awaits) {
+    fn finish(
+        &mut self,
+        now: Time,
+        session: u32,
+        ack: &Ack<'_>,
+        awaits: Awaits,
+    ) -> Result<(), DecodeError> {
         let Some(state) = self.sessions.get_mut(session) else {
-            return;
+            return Ok(());
         };
-        forget_resend(&mut state.resend, ack.packet_id);
-        if !matches!(
-            state.inflight.finish(ack.packet_id, awaits),
-            Acknowledged::Done(_)
-        ) {
-            return;
+        match state.inflight.finish(ack.packet_id, awaits) {
+            Acknowledged::Done(_) => forget_resend(&mut state.resend, ack.packet_id),
+            Acknowledged::Unexpected => return Err(UNEXPECTED),
+            Acknowledged::Release | Acknowledged::Unknown => return Ok(()),
         }
         state.note_inflight();
         self.ledger.queued.sub(1);
@@ -452,6 +474,7 @@ impl Registry {
         if state.has_backlog() {
             self.refill(now, session);
         }
+        Ok(())
     }
 
     /// Stops reading a connection that is over its rate.
@@ -561,6 +584,10 @@ const ROUTES_TARGETS: usize = 1_000_000;
 const CACHED_TOPIC_BYTES: usize = 512;
 /// Receivers in a route that a connection keeps.
 const CONNECTION_TARGETS: usize = 1000;
+/// A message that awaits another packet than the one that came, section 4.3: inconsistent with the
+/// state of the session, so the end of the connection. `[MQTT-4.13.1-1]`
+const UNEXPECTED: DecodeError =
+    protocol_error("an acknowledgement that the message does not await [MQTT-4.13.1-1]");
 const PUBACK: u8 = 0x40;
 const PUBREC: u8 = 0x50;
 const PAYLOAD_FORMAT: u8 = 0x01;

@@ -489,11 +489,15 @@ impl Registry {
             Stage::Online(session) => session.slot,
             Stage::Closing => return Ok(Next::Pause),
         };
+        // Unexpected whatever it holds, so that nobody looks inside.
+        if matches!(first >> 4, CONNACK | SUBACK | UNSUBACK | PINGRESP) {
+            return Err(protocol_error("a packet that only a server sends"));
+        }
         match crate::wire::codec::decode(connection.version, first, body)? {
-            Packet::PubAck(ack) => self.on_puback(now, session, &ack),
-            Packet::PubRec(ack) => self.on_pubrec(now, slot, session, &ack),
+            Packet::PubAck(ack) => self.on_puback(now, session, &ack)?,
+            Packet::PubRec(ack) => self.on_pubrec(now, slot, session, &ack)?,
             Packet::PubRel(ack) => self.on_pubrel(slot, session, &ack),
-            Packet::PubComp(ack) => self.on_pubcomp(now, session, &ack),
+            Packet::PubComp(ack) => self.on_pubcomp(now, session, &ack)?,
             Packet::Subscribe(subscribe) => self.on_subscribe(now, slot, session, &subscribe)?,
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, session, &unsubscribe)?,
             Packet::PingReq => {
@@ -626,4 +630,8 @@ pub const fn protocol_name(version: Version) -> &'static str {
 }
 
 const CONNECT: u8 = 1;
+const CONNACK: u8 = 2;
 const PUBLISH: u8 = 3;
+const SUBACK: u8 = 9;
+const UNSUBACK: u8 = 11;
+const PINGRESP: u8 = 13;
