@@ -47,7 +47,6 @@ macro_rules! invalid_filter {
 }
 
 invalid_filter! {
-    test_filter_empty: "";
     test_filter_with_nul: "a\0b";
     test_filter_too_long: &"a".repeat(65_536);
     test_hash_not_last: "a/#/b";
@@ -57,11 +56,18 @@ invalid_filter! {
     test_plus_before_text: "+b/c";
     test_share_without_group: "$share//a";
     test_share_without_filter: "$share/g";
-    test_share_with_empty_filter: "$share/g/";
     test_share_with_nothing: "$share/";
     test_share_group_with_plus: "$share/g+/a";
     test_share_group_with_hash: "$share/#/a";
     test_share_with_bad_filter: "$share/g/a#";
+}
+
+#[test]
+fn test_empty_filter_is_malformed() {
+    for filter in ["", "$share/g/"] {
+        let refusal = check_topic_filter(filter).map_err(|error| error.reason);
+        assert_eq!(refusal.err(), Some(ReasonCode::MALFORMED_PACKET));
+    }
 }
 
 #[test]

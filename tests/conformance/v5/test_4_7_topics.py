@@ -35,8 +35,12 @@ def test_plus_that_does_not_fill_its_level_is_refused(connected: Callable[..., P
 
 
 @statement("MQTT-4.7.3-1")
-def test_empty_topic_filter_is_refused(connected: Callable[..., Peer]) -> None:
-    assert is_refused(connected(), "")
+@pytest.mark.parametrize("first", [0x82, 0xA2])
+def test_empty_topic_filter_is_malformed(connected: Callable[..., Peer], first: int) -> None:
+    """0x8F is for a filter that is correctly formed."""
+    client = connected()
+    client.send(packet(first, u16(1) + b"\x00" + string("") + (b"\x00" if first == 0x82 else b"")))
+    client.expect_disconnect(R.MALFORMED_PACKET)
 
 
 @statement("MQTT-4.7.1-1", "MQTT-4.7.1-2", "MQTT-3.3.2-3")

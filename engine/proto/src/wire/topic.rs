@@ -38,9 +38,9 @@ pub fn check_topic_name(topic: &str) -> Result<(), DecodeError> {
 /// Checks what is subscribed to and takes it apart.
 ///
 /// # Errors
-/// `TOPIC_FILTER_INVALID`, which fits SUBACK and DISCONNECT, when it is empty, too long, holds
-/// U+0000, a wildcard does not fill its level, `#` is not last, or `$share/` is not followed by a
-/// group and a filter.
+/// `MALFORMED_PACKET` when it is empty; `TOPIC_FILTER_INVALID`, which fits SUBACK and DISCONNECT, when
+/// it is too long, holds U+0000, a wildcard does not fill its level, `#` is not last, or `$share/` is
+/// not followed by a group and a filter.
 pub fn check_topic_filter(full: &str) -> Result<Filter<'_>, DecodeError> {
     if full.len() > MAX_BYTES {
         return Err(invalid_filter(
@@ -64,7 +64,10 @@ pub fn check_topic_filter(full: &str) -> Result<Filter<'_>, DecodeError> {
         }
     };
     if filter.is_empty() {
-        return Err(invalid_filter("[MQTT-4.7.3-1] topic filter is empty"));
+        // 0x8F is for filters that are correctly formed, section 3.14.2.1.
+        return Err(DecodeError::malformed(
+            "[MQTT-4.7.3-1] topic filter is empty",
+        ));
     }
     if full.as_bytes().contains(&0) {
         return Err(invalid_filter("[MQTT-4.7.3-2] topic filter holds U+0000"));
