@@ -188,7 +188,7 @@ MQTT = [
     Key("mqtt.keepalive_multiplier", "float", 1.5, "A client is disconnected after its keepalive × this without a packet. "
         "Under the old name `keepalive_backoff`, values of 100 and more are thousandths.",
         "0.11", "live", 0.5, 99.0, above=True, old=("mqtt.keepalive_backoff", "mqtt.session.keepalive_backoff"), engine="mqtt.keepalive_multiplier"),
-    Key("mqtt.server_keepalive", "time", 0, "Keepalive imposed on v5 clients (Server Keep Alive); 0 = the client's own.",
+    Key("mqtt.server_keepalive", "time", 0, "Longest keepalive of v5 clients; one that asks for a longer one, or for none, is told this (Server Keep Alive); 0 = no limit.",
         live="new connections", low=0, high=U16, whole=True, engine="mqtt.server_keepalive_s"),
     Key("mqtt.max_session_expiry", "time", U32, f"Longest session expiry granted; {U32} = no limit, 0 = sessions end with the connection.",
         live="new connections", low=0, high=U32, whole=True, engine="mqtt.max_session_expiry_s"),

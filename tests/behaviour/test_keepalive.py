@@ -127,12 +127,25 @@ def test_timeout_keeps_the_session(connected: Connected, peer: PeerFactory, cloc
 
 
 @pytest.mark.broker(config={"mqtt": {"server_keepalive": "30s"}})
-@pytest.mark.parametrize("asked", [0, 10, 600])
-def test_server_keepalive_replaces_the_clients(peer: PeerFactory, clock: Clock, unique: str, asked: int) -> None:
+@pytest.mark.parametrize("asked", [0, 31, 600])
+def test_server_keepalive_replaces_a_longer_one_of_the_client(
+    peer: PeerFactory, clock: Clock, unique: str, asked: int
+) -> None:
     client = peer()
     answer = client.connect(unique, keepalive_s=asked)
     assert answer.properties.value(P.SERVER_KEEP_ALIVE) == 30
     clock.advance(seconds=after(45))
+    client.expect_disconnect(R.KEEP_ALIVE_TIMEOUT)
+
+
+@pytest.mark.broker(config={"mqtt": {"server_keepalive": "30s"}})
+@pytest.mark.parametrize("asked", [10, 30])
+def test_server_keepalive_leaves_a_shorter_one_of_the_client(
+    peer: PeerFactory, clock: Clock, unique: str, asked: int
+) -> None:
+    client = peer()
+    assert client.connect(unique, keepalive_s=asked).properties.value(P.SERVER_KEEP_ALIVE) is None
+    clock.advance(seconds=after(asked * 1.5))
     client.expect_disconnect(R.KEEP_ALIVE_TIMEOUT)
 
 

@@ -5,6 +5,7 @@ use super::ending::session_expiry;
 use super::registry::{Action, ConnectionKey, Ending, Level, Next, Registry, protocol_error};
 use super::scram;
 use super::session::{KEEP_FOREVER, Session};
+use super::settings::Settings;
 use super::will::Will;
 use crate::Time;
 use crate::route::SessionKey;
@@ -383,12 +384,8 @@ impl Registry {
                 _ => {}
             }
         }
-        let keepalive = match settings.server_keepalive_s {
-            // [MQTT-3.1.2-21]
-            limit if limit > 0 && connect.version == Version::V5 => limit,
-            _ => connect.keepalive_s,
-        };
-        connection.set_keepalive(keepalive, settings.keepalive_multiplier);
+        let keepalive_s = keepalive(settings, connect);
+        connection.set_keepalive(keepalive_s, settings.keepalive_multiplier);
         if connect.version < Version::V5 && settings.retry_interval > 0 {
             connection.retry_interval = settings.retry_interval;
             connection.retry_at = now + settings.retry_interval;
@@ -414,20 +411,25 @@ impl Registry {
         if connection.connect_expiry_s > settings.max_session_expiry_s {
             Property::SessionExpiryInterval(settings.max_session_expiry_s).encode(out);
         }
-        Property::ReceiveMaximum(settings.receive_maximum).encode(out);
-        if settings.max_qos < QoS::ExactlyOnce {
-            Property::MaximumQoS(settings.max_qos as u8).encode(out);
+        // The order has no meaning, section 2.2.2.2; it is that of Mosquitto, whose tests compare bytes.
+        let keepalive_s = keepalive(settings, connect);
+        if keepalive_s != connect.keepalive_s {
+            Property::ServerKeepAlive(keepalive_s).encode(out);
+        }
+        if settings.max_topic_alias > 0 {
+            Property::TopicAliasMaximum(settings.max_topic_alias).encode(out);
+        }
+        if let Some(id) = assigned {
+            Property::AssignedClientIdentifier(id).encode(out);
         }
         if !settings.retain_available {
             Property::RetainAvailable(0).encode(out);
         }
         Property::MaximumPacketSize(u32::try_from(max_receive_bytes).unwrap_or(u32::MAX))
             .encode(out);
-        if let Some(id) = assigned {
-            Property::AssignedClientIdentifier(id).encode(out);
-        }
-        if settings.max_topic_alias > 0 {
-            Property::TopicAliasMaximum(settings.max_topic_alias).encode(out);
+        Property::ReceiveMaximum(settings.receive_maximum).encode(out);
+        if settings.max_qos < QoS::ExactlyOnce {
+            Property::MaximumQoS(settings.max_qos as u8).encode(out);
         }
         if !settings.wildcard_available {
             Property::WildcardSubscriptionAvailable(0).encode(out);
@@ -437,9 +439,6 @@ impl Registry {
         }
         if !settings.shared_available {
             Property::SharedSubscriptionAvailable(0).encode(out);
-        }
-        if settings.server_keepalive_s > 0 && settings.server_keepalive_s != connect.keepalive_s {
-            Property::ServerKeepAlive(settings.server_keepalive_s).encode(out);
         }
         if !settings.response_information.is_empty()
             && wants_response_information(connect.properties)
@@ -533,6 +532,17 @@ fn requested_expiry(connect: &Connect<'_>) -> u32 {
         Version::V5 => session_expiry(connect.properties).unwrap_or(0),
         _ if connect.clean_start => 0,
         _ => KEEP_FOREVER,
+    }
+}
+
+/// The keepalive that holds: a limit of ours is told to 5.0 clients as Server Keep Alive, section
+/// 3.2.2.3.14, and 0 asks for more than any limit. `[MQTT-3.2.2-22]`
+fn keepalive(settings: &Settings, connect: &Connect<'_>) -> u16 {
+    let (limit, asked) = (settings.server_keepalive_s, connect.keepalive_s);
+    if limit > 0 && connect.version == Version::V5 && (asked == 0 || asked > limit) {
+        limit
+    } else {
+        asked
     }
 }
 

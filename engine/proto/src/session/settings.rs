@@ -26,7 +26,7 @@ pub struct Settings {
     pub retry_interval: Time,
     /// A client is gone after keepalive × this without a packet.
     pub keepalive_multiplier: f64,
-    /// Server Keep Alive in seconds; 0 = the client's own holds.
+    /// Longest keepalive of 5.0 clients in seconds (Server Keep Alive); 0 = no limit.
     pub server_keepalive_s: u16,
     /// Longest Session Expiry Interval granted, seconds; `u32::MAX` = no limit.
     pub max_session_expiry_s: u32,
