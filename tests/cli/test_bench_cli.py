@@ -86,8 +86,8 @@ def test_a_rate_is_kept(broker: RunningBroker, unique: str) -> None:
 
 def test_topic_templates_are_filled_in(broker: RunningBroker, unique: str) -> None:
     options = ("-t", f"{unique}/%i/%u/%c/end", "-u", "ann", "--prefix", f"{unique}-", "-n", "5")
-    report(broker, "pub", *options, "-c", "2", "-L", "2", "-I", "0", "-q", "1", "-r", "true")
-    found = report(broker, "sub", "-t", f"{unique}/6/ann/{unique}-6/end", "-c", "1", "-q", "1", "-L", "1")
+    report(broker, "pub", *options, "-c", "1", "-L", "1", "-I", "0", "-q", "1", "-r", "true")
+    found = report(broker, "sub", "-t", f"{unique}/5/ann/{unique}-5/end", "-c", "1", "-q", "1", "-L", "1")
     assert found["received"] == 1
 
 
