@@ -72,6 +72,12 @@ impl Target {
     pub const fn has_no_local(&self) -> bool {
         !matches!(self.no_local, NoLocal::Unset)
     }
+
+    /// Whether [`Route::ids`] has some for it.
+    #[inline]
+    pub const fn has_ids(&self) -> bool {
+        self.ids_len > 0
+    }
 }
 
 impl Route {

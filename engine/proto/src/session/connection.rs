@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// Five fields of 64 KiB and their properties.
 const CONNECT_BYTES: usize = 512 * 1024;
 
+/// A connection that does not take its bytes may have this many waiting before messages go to the queue.
+const BLOCKED_BYTES: usize = 256 * 1024;
+
 /// How far a connection is.
 #[derive(Debug)]
 pub enum Stage {
@@ -164,6 +167,12 @@ impl Connection {
     #[inline]
     pub fn is_v5(&self) -> bool {
         self.version == Version::V5
+    }
+
+    /// Whether messages have to wait in the session's queue for the socket.
+    #[inline]
+    pub const fn is_congested(&self) -> bool {
+        self.is_blocked && self.out.len() >= BLOCKED_BYTES
     }
 
     /// Whether messages are sent again on this connection, not only on the next one.

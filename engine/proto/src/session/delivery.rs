@@ -9,7 +9,7 @@ use super::registry::Registry;
 use super::session::Session;
 use crate::Time;
 use crate::route::SessionKey;
-use crate::route::index::{FilterId, GroupMember, NoLocal, Route, Target};
+use crate::route::index::{FilterId, GroupMember, Route, Target};
 use crate::route::message::{Content, Message};
 use crate::route::verdict::Drop;
 use crate::wire::codec::encode;
@@ -19,9 +19,6 @@ use std::sync::Arc;
 
 /// A connection with more than this waiting is flushed before the next reader runs.
 const URGENT_BYTES: usize = 64 * 1024;
-
-/// A connection that does not take its bytes may have this many waiting before messages go to the queue.
-const BLOCKED_BYTES: usize = 256 * 1024;
 
 /// A queue is refilled into the output up to this.
 const REFILL_BYTES: usize = 64 * 1024;
@@ -129,32 +126,40 @@ impl Registry {
         route: &Route,
         targets: &[Target],
     ) {
-        let (qos, retain, publisher) = {
-            let content = &outgoing.content;
-            (content.qos, content.retain, content.publisher)
-        };
         for target in targets {
-            let grant = if target.no_local != NoLocal::Unset && publisher == Some(target.session) {
-                // [MQTT-3.8.3-3] only its subscriptions without No Local count for the publisher itself.
-                match route.own(target) {
-                    Some(own) => Grant {
-                        qos: qos.min(own.qos),
-                        retain: retain && own.retain_as_published,
-                        ids: own.ids,
-                        shared: None,
-                    },
-                    None => continue,
-                }
-            } else {
-                Grant {
-                    qos: qos.min(target.qos),
-                    retain: retain && target.retain_as_published,
-                    ids: route.ids(target),
-                    shared: None,
-                }
-            };
-            self.deliver(now, outgoing, target.session, grant);
+            self.deliver_target(now, outgoing, route, target);
         }
+    }
+
+    #[inline]
+    pub(super) fn deliver_target(
+        &mut self,
+        now: Time,
+        outgoing: &mut Outgoing<'_>,
+        route: &Route,
+        target: &Target,
+    ) {
+        let content = &outgoing.content;
+        let (qos, retain) = (content.qos, content.retain);
+        let is_own = target.has_no_local() && content.publisher == Some(target.session);
+        let grant = if is_own {
+            // [MQTT-3.8.3-3] only its subscriptions without No Local count for the publisher itself.
+            let Some(own) = route.own(target) else { return };
+            Grant {
+                qos: qos.min(own.qos),
+                retain: retain && own.retain_as_published,
+                ids: own.ids,
+                shared: None,
+            }
+        } else {
+            Grant {
+                qos: qos.min(target.qos),
+                retain: retain && target.retain_as_published,
+                ids: route.ids(target),
+                shared: None,
+            }
+        };
+        self.deliver(now, outgoing, target.session, grant);
     }
 
     fn deliver_groups(
@@ -252,7 +257,7 @@ impl Registry {
         })
     }
 
-    fn post(&mut self, shard: u16, to: Receivers, outgoing: &mut Outgoing<'_>) {
+    pub(super) fn post(&mut self, shard: u16, to: Receivers, outgoing: &mut Outgoing<'_>) {
         let to = match (to, self.last_posted.get_mut(usize::from(shard))) {
             (Receivers::Route(route), Some(last)) => {
                 if last.as_ref().is_some_and(|last| Arc::ptr_eq(last, &route)) {
@@ -293,7 +298,7 @@ impl Registry {
             }
             return;
         };
-        let is_full = connection.is_blocked && connection.out.len() >= BLOCKED_BYTES;
+        let is_full = connection.is_congested();
         let waits = if grant.qos == QoS::AtMostOnce {
             // It need not wait for the window, only for its turn on the socket.
             is_full
@@ -318,13 +323,7 @@ impl Registry {
         } else {
             self.ledger.queued.add(1);
         }
-        if !connection.is_dirty {
-            connection.is_dirty = true;
-            self.dirty.push(slot);
-        }
-        if connection.out.len() >= URGENT_BYTES && self.urgent.last() != Some(&slot) {
-            self.urgent.push(slot);
-        }
+        note_output(connection, slot, &mut self.dirty, &mut self.urgent);
     }
 
     /// Lets a copy wait in the session's queue.
@@ -452,6 +451,23 @@ impl Registry {
             connection.is_dirty = true;
             self.dirty.push(connection_slot);
         }
+    }
+}
+
+/// Something was written for a connection: it is sent at the end of the tick, or sooner if it is much.
+#[inline]
+pub(super) fn note_output(
+    connection: &mut Connection,
+    slot: u32,
+    dirty: &mut Vec<u32>,
+    urgent: &mut Vec<u32>,
+) {
+    if !connection.is_dirty {
+        connection.is_dirty = true;
+        dirty.push(slot);
+    }
+    if connection.out.len() >= URGENT_BYTES && urgent.last() != Some(&slot) {
+        urgent.push(slot);
     }
 }
 

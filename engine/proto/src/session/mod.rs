@@ -28,6 +28,7 @@ mod handshake;
 mod outgoing;
 pub mod publishing;
 mod rate;
+mod run;
 mod slab;
 mod subscribing;
 mod will;

@@ -7,6 +7,7 @@ use super::connection::{Connection, Origin, Stage};
 use super::deadline::{Deadlines, Due};
 use super::outgoing::Forms;
 use super::parcel::Batch;
+use super::run::{PLAIN_PUBLISH, RunBuffers};
 use super::session::Session;
 use super::settings::Settings;
 use super::slab::Slab;
@@ -107,6 +108,7 @@ pub struct Registry {
     pub(super) settings: Arc<Settings>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) forms: Forms,
+    pub(super) run_buffers: RunBuffers,
     /// Routes by topic, for connections that publish on many.
     pub(super) routes: HashMap<Box<[u8]>, CachedRoute, FixedState>,
     /// Receivers in all of them.
@@ -160,6 +162,7 @@ impl Registry {
             settings,
             ledger: Arc::default(),
             forms: Forms::default(),
+            run_buffers: RunBuffers::default(),
             routes: HashMap::with_hasher(hasher()),
             routes_targets: 0,
             deadlines,
@@ -217,15 +220,25 @@ impl Registry {
                 goes_on = false;
                 break;
             }
+            let limit = connection.receive_limit();
             let rest = &input[consumed..];
-            let outcome = match frame(rest, connection.receive_limit()) {
+            if rest.first() == Some(&PLAIN_PUBLISH) {
+                if let Some(run) = self.on_run(now, key.slot, rest) {
+                    consumed += run.bytes.len();
+                    packets += run.packets;
+                    continue;
+                }
+            }
+            let outcome = match frame(rest, limit) {
                 Ok(Frame::Incomplete { .. }) => break,
                 Ok(Frame::Complete {
                     first,
                     header_len,
                     total,
                 }) => {
-                    connection.last_received = now;
+                    if let Some(connection) = self.connections.get_mut(key.slot) {
+                        connection.last_received = now;
+                    }
                     consumed += total;
                     packets += 1;
                     self.packet(now, key, first, header_len, &rest[..total])
