@@ -255,8 +255,7 @@ impl Shard {
         let Some(Some(link)) = links.get_mut(slot as usize) else {
             return Ok(());
         };
-        let waker = link.waker.clone();
-        let mut cx = Context::from_waker(&waker);
+        let mut cx = Context::from_waker(&link.waker);
         loop {
             let Some(output) = registry.output(slot) else {
                 return Ok(());

@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::inflight::{Awaits, Delivery};
 use super::outgoing::{Copy, Forms, Outgoing};
-use super::parcel::{Batch, Chosen, Receivers};
+use super::parcel::{Batch, Chosen, Piece, Receivers};
 use super::queue::QueueLimits;
 use super::registry::Registry;
 use super::session::Session;
@@ -71,7 +71,8 @@ impl Registry {
                 if shard == self.shard {
                     self.deliver_targets(now, outgoing, route, part);
                 } else {
-                    self.post(shard, Receivers::Route(Arc::clone(route)), outgoing);
+                    let to = self.receivers(shard, route);
+                    self.post(shard, to, outgoing);
                 }
             }
         }
@@ -88,34 +89,37 @@ impl Registry {
     /// A batch from another shard arrived.
     pub(super) fn receive_batch(&mut self, now: Time, batch: &Batch) {
         let mut last: Option<&Arc<Route>> = None;
-        for (to, content, message) in batch.iter() {
+        for (to, piece) in batch.iter() {
+            let chosen = match to {
+                Receivers::Member(chosen) => Some(chosen),
+                Receivers::Route(route) => {
+                    last = Some(route);
+                    None
+                }
+                Receivers::Same => None,
+            };
+            let (content, message) = match (piece, last) {
+                (Piece::Message(content, message), _) => (content, message),
+                (Piece::Run(run), Some(route)) => {
+                    self.pass_here(now, route, route.range(self.shard), run);
+                    continue;
+                }
+                (Piece::Run(_), None) => continue,
+            };
             let forms = std::mem::take(&mut self.forms);
             let mut outgoing = match message {
                 Some(message) => Outgoing::waited(now, message, forms),
                 None => Outgoing::new(now, content, None, forms),
             };
-            match to {
-                Receivers::Member(chosen) => {
-                    self.deliver_member(now, &mut outgoing, &chosen.member, chosen.filter);
-                }
-                Receivers::Route(route) => {
-                    last = Some(route);
-                    self.deliver_part(now, &mut outgoing, route);
-                }
-                Receivers::Same => {
-                    if let Some(route) = last {
-                        self.deliver_part(now, &mut outgoing, route);
-                    }
-                }
+            if let Some(chosen) = chosen {
+                self.deliver_member(now, &mut outgoing, &chosen.member, chosen.filter);
+            } else if let Some(route) = last {
+                let part = route.range(self.shard);
+                outgoing.expect_receivers(part.len());
+                self.deliver_targets(now, &mut outgoing, route, part);
             }
             self.forms = outgoing.into_forms();
         }
-    }
-
-    fn deliver_part(&mut self, now: Time, outgoing: &mut Outgoing<'_>, route: &Arc<Route>) {
-        let part = route.range(self.shard);
-        outgoing.expect_receivers(part.len());
-        self.deliver_targets(now, outgoing, route, part);
     }
 
     #[inline]
@@ -257,20 +261,21 @@ impl Registry {
         })
     }
 
-    pub(super) fn post(&mut self, shard: u16, to: Receivers, outgoing: &mut Outgoing<'_>) {
-        let to = match (to, self.last_posted.get_mut(usize::from(shard))) {
-            (Receivers::Route(route), Some(last)) => {
-                if last.as_ref().is_some_and(|last| Arc::ptr_eq(last, &route)) {
-                    Receivers::Same
-                } else {
-                    *last = Some(Arc::clone(&route));
-                    Receivers::Route(route)
-                }
-            }
-            (to, _) => to,
-        };
+    fn post(&mut self, shard: u16, to: Receivers, outgoing: &mut Outgoing<'_>) {
         if let Some(batch) = self.outbox.get_mut(usize::from(shard)) {
             batch.push(to, outgoing);
+        }
+    }
+
+    /// How a shard is told who gets something: only if it differs from what was posted before.
+    pub(super) fn receivers(&mut self, shard: u16, route: &Arc<Route>) -> Receivers {
+        match self.last_posted.get_mut(usize::from(shard)) {
+            Some(Some(last)) if Arc::ptr_eq(last, route) => Receivers::Same,
+            Some(last) => {
+                *last = Some(Arc::clone(route));
+                Receivers::Route(Arc::clone(route))
+            }
+            None => Receivers::Route(Arc::clone(route)),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::route::SessionKey;
 use crate::route::index::{FilterId, GroupMember, Route};
 use crate::route::message::{Content, Message};
 use crate::session::outgoing::Outgoing;
+use crate::session::run::Run;
 use crate::wire::packet::QoS;
 use std::sync::Arc;
 
@@ -20,13 +21,35 @@ pub struct Batch {
     shared_bytes: usize,
 }
 
-/// One message of a batch.
+/// One piece of a batch.
 #[derive(Debug)]
 struct Parcel {
     to: Receivers,
-    /// Large messages are shared instead of copied.
-    message: Option<Arc<Message>>,
+    /// Where its bytes begin.
     start: usize,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Topic, properties, payload.
+    Copied(Head),
+    /// A large message.
+    Shared(Arc<Message>),
+    /// Whole packets.
+    Run {
+        len: usize,
+        packets: u64,
+        largest: usize,
+        topic_len: usize,
+        is_v5: bool,
+        publisher: SessionKey,
+    },
+}
+
+/// What a copied message is besides its bytes.
+#[derive(Debug)]
+struct Head {
     topic_len: u32,
     properties_len: u32,
     payload_len: u32,
@@ -34,6 +57,15 @@ struct Parcel {
     retain: bool,
     expires_at: Time,
     publisher: Option<SessionKey>,
+}
+
+/// One piece of a batch, as it is read.
+#[derive(Debug)]
+pub(super) enum Piece<'a> {
+    /// A message, perhaps in the form that can wait.
+    Message(Content<'a>, Option<&'a Arc<Message>>),
+    /// Several messages.
+    Run(Run<'a>),
 }
 
 /// Who gets the message on the receiving shard.
@@ -58,31 +90,43 @@ pub struct Chosen {
 
 impl Batch {
     /// Adds a message.
-    pub fn push(&mut self, to: Receivers, outgoing: &mut Outgoing<'_>) {
+    pub(super) fn push(&mut self, to: Receivers, outgoing: &mut Outgoing<'_>) {
         let content = outgoing.content;
-        let message =
-            (content.payload.len() >= SHARE_FROM_BYTES).then(|| Arc::clone(outgoing.message()));
         let start = self.bytes.len();
-        match &message {
-            Some(message) => self.shared_bytes += message.len(),
-            None => {
-                self.bytes.extend_from_slice(content.topic);
-                self.bytes.extend_from_slice(content.properties);
-                self.bytes.extend_from_slice(content.payload);
-            }
-        }
-        self.parcels.push(Parcel {
-            to,
-            message,
-            start,
-            topic_len: content.topic.len() as u32,
-            properties_len: content.properties.len() as u32,
-            payload_len: content.payload.len() as u32,
-            qos: content.qos,
-            retain: content.retain,
-            expires_at: content.expires_at,
-            publisher: content.publisher,
-        });
+        let kind = if content.payload.len() >= SHARE_FROM_BYTES {
+            let message = Arc::clone(outgoing.message());
+            self.shared_bytes += message.len();
+            Kind::Shared(message)
+        } else {
+            self.bytes.extend_from_slice(content.topic);
+            self.bytes.extend_from_slice(content.properties);
+            self.bytes.extend_from_slice(content.payload);
+            Kind::Copied(Head {
+                topic_len: content.topic.len() as u32,
+                properties_len: content.properties.len() as u32,
+                payload_len: content.payload.len() as u32,
+                qos: content.qos,
+                retain: content.retain,
+                expires_at: content.expires_at,
+                publisher: content.publisher,
+            })
+        };
+        self.parcels.push(Parcel { to, start, kind });
+    }
+
+    /// Adds a run.
+    pub(super) fn push_run(&mut self, to: Receivers, run: Run<'_>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(run.bytes);
+        let kind = Kind::Run {
+            len: run.bytes.len(),
+            packets: run.packets,
+            largest: run.largest,
+            topic_len: run.topic_len,
+            is_v5: run.is_v5,
+            publisher: run.publisher,
+        };
+        self.parcels.push(Parcel { to, start, kind });
     }
 
     /// Whether it holds nothing.
@@ -125,29 +169,47 @@ impl Batch {
         self.parcels.shrink_to(4096);
     }
 
-    /// The messages in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Receivers, Content<'_>, Option<&Arc<Message>>)> {
+    /// What is in it, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Receivers, Piece<'_>)> {
         self.parcels.iter().map(|parcel| {
-            let content = match &parcel.message {
-                Some(message) => message.content(),
-                None => self.content(parcel),
+            let rest = &self.bytes[parcel.start..];
+            let piece = match &parcel.kind {
+                Kind::Copied(head) => Piece::Message(head.content(rest), None),
+                Kind::Shared(message) => Piece::Message(message.content(), Some(message)),
+                &Kind::Run {
+                    len,
+                    packets,
+                    largest,
+                    topic_len,
+                    is_v5,
+                    publisher,
+                } => Piece::Run(Run {
+                    bytes: &rest[..len],
+                    packets,
+                    largest,
+                    topic_len,
+                    is_v5,
+                    publisher,
+                }),
             };
-            (&parcel.to, content, parcel.message.as_ref())
+            (&parcel.to, piece)
         })
     }
+}
 
-    fn content(&self, parcel: &Parcel) -> Content<'_> {
-        let rest = &self.bytes[parcel.start..];
-        let (topic, rest) = rest.split_at(parcel.topic_len as usize);
-        let (properties, rest) = rest.split_at(parcel.properties_len as usize);
+impl Head {
+    /// The message whose bytes are at the beginning of `bytes`.
+    fn content<'a>(&self, bytes: &'a [u8]) -> Content<'a> {
+        let (topic, rest) = bytes.split_at(self.topic_len as usize);
+        let (properties, rest) = rest.split_at(self.properties_len as usize);
         Content {
             topic,
             properties,
-            payload: &rest[..parcel.payload_len as usize],
-            qos: parcel.qos,
-            retain: parcel.retain,
-            expires_at: parcel.expires_at,
-            publisher: parcel.publisher,
+            payload: &rest[..self.payload_len as usize],
+            qos: self.qos,
+            retain: self.retain,
+            expires_at: self.expires_at,
+            publisher: self.publisher,
         }
     }
 }

@@ -3,19 +3,17 @@
 //! A publisher that is ahead of us hands in hundreds of packets with one read, and most receivers get them as
 //! they are. So the topic is compared, the route taken and the receivers are looked up once for all of them, and
 //! every output grows by one copy, or by a reference. A receiver that needs a look at each message (it waits, has
-//! subscription identifiers or aliases, takes small packets only, is on another shard) gets them one by one.
+//! subscription identifiers or aliases, takes small packets only) gets them one by one.
 
 use super::connection::{Connection, Stage};
 use super::delivery::note_output;
 use super::outgoing::{Inbound, Outgoing};
-use super::parcel::Receivers;
 use super::registry::Registry;
 use crate::Time;
 use crate::output::SHARE_FROM_BYTES;
 use crate::route::SessionKey;
-use crate::route::index::Target;
+use crate::route::index::{Route, Target};
 use crate::route::message::{Content, NEVER};
-use crate::route::router::CachedRoute;
 use crate::route::verdict::Drop;
 use crate::wire::codec::put_remaining_length;
 use crate::wire::packet::QoS;
@@ -28,9 +26,10 @@ pub(super) struct Run<'a> {
     pub bytes: &'a [u8],
     pub packets: u64,
     /// Length of the largest one.
-    largest: usize,
-    is_v5: bool,
-    publisher: SessionKey,
+    pub largest: usize,
+    pub topic_len: usize,
+    pub is_v5: bool,
+    pub publisher: SessionKey,
 }
 
 /// Buffers kept from run to run.
@@ -79,29 +78,41 @@ impl Registry {
         self.ledger.messages_received.add(run.packets);
         // Taken out, since everything else changes.
         let cached = connection.cached.take()?;
-        self.pass_on(now, &cached, run);
+        self.pass_on(now, &cached.route, run);
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.cached = Some(cached);
         }
         Some(run)
     }
 
-    fn pass_on(&mut self, now: Time, cached: &CachedRoute, run: Run<'_>) {
-        let route = &cached.route;
+    /// Gives a run of this shard to everybody on its route.
+    fn pass_on(&mut self, now: Time, route: &Arc<Route>, run: Run<'_>) {
         if route.targets.is_empty() {
             self.ledger.accepted.add(run.packets);
             self.ledger.count_drop(Drop::NoSubscribers, run.packets);
             return;
         }
-        let targets = if self.shards == 1 {
-            &route.targets
-        } else {
-            route.range(self.shard)
-        };
+        if self.shards == 1 {
+            return self.pass_here(now, route, &route.targets, run);
+        }
+        for part in route.shards() {
+            let shard = part[0].session.shard;
+            if shard == self.shard {
+                self.pass_here(now, route, part, run);
+            } else {
+                let to = self.receivers(shard, route);
+                if let Some(batch) = self.outbox.get_mut(usize::from(shard)) {
+                    batch.push_run(to, run);
+                }
+            }
+        }
+    }
+
+    /// Gives a run to receivers of this shard.
+    pub(super) fn pass_here(&mut self, now: Time, route: &Route, targets: &[Target], run: Run<'_>) {
         let mut buffers = std::mem::take(&mut self.run_buffers);
         let mut forms = Forms {
             run,
-            topic_len: cached.topic.len(),
             translated: &mut buffers.translated,
             shared: [None, None],
             is_shared: targets.len() > 1 && run.bytes.len() >= SHARE_FROM_BYTES,
@@ -118,8 +129,8 @@ impl Registry {
         self.ledger.accepted.add(copies);
         self.ledger.messages_sent.add(copies);
         self.ledger.delivered.add(copies);
-        if !buffers.singles.is_empty() || targets.len() < route.targets.len() {
-            self.pass_singly(now, cached, run, targets, &buffers.singles);
+        if !buffers.singles.is_empty() {
+            self.pass_singly(now, route, targets, &buffers.singles, run);
             buffers.singles.clear();
         }
         if !buffers.translated.is_empty() {
@@ -161,26 +172,25 @@ impl Registry {
         Passed::Whole
     }
 
-    /// The messages one by one, for the receivers of this shard that need it and for the other shards.
+    /// Gives the messages one by one to those who need it.
     #[cold]
     fn pass_singly(
         &mut self,
         now: Time,
-        cached: &CachedRoute,
-        run: Run<'_>,
+        route: &Route,
         targets: &[Target],
         singles: &[u32],
+        run: Run<'_>,
     ) {
-        let route = &cached.route;
-        let others = route.targets.len() - targets.len();
         let mut rest = run.bytes;
         while let Some((header_len, total)) = lengths(rest) {
             let packet = &rest[..total];
             rest = &rest[total..];
+            let (topic, payload) = packet[header_len + 2..].split_at(run.topic_len);
             let content = Content {
-                topic: &cached.topic,
+                topic,
                 properties: &[],
-                payload: &packet[header_len + 2 + cached.topic.len() + usize::from(run.is_v5)..],
+                payload: &payload[usize::from(run.is_v5)..],
                 qos: QoS::AtMostOnce,
                 retain: false,
                 expires_at: NEVER,
@@ -194,17 +204,9 @@ impl Registry {
             };
             let mut outgoing =
                 Outgoing::new(now, content, Some(inbound), std::mem::take(&mut self.forms));
-            outgoing.expect_receivers(singles.len() + others);
+            outgoing.expect_receivers(singles.len());
             for &at in singles {
                 self.deliver_target(now, &mut outgoing, route, &targets[at as usize]);
-            }
-            if others > 0 {
-                for part in route.shards() {
-                    let shard = part[0].session.shard;
-                    if shard != self.shard {
-                        self.post(shard, Receivers::Route(Arc::clone(route)), &mut outgoing);
-                    }
-                }
             }
             self.forms = outgoing.into_forms();
         }
@@ -214,7 +216,6 @@ impl Registry {
 /// A run in the forms of both version families.
 struct Forms<'a> {
     run: Run<'a>,
-    topic_len: usize,
     /// Empty until a receiver of the other family comes.
     translated: &'a mut Vec<u8>,
     /// As it came, and translated.
@@ -227,7 +228,7 @@ impl Forms<'_> {
     fn append_to(&mut self, connection: &mut Connection) {
         let is_other = connection.is_v5() != self.run.is_v5;
         if is_other && self.translated.is_empty() {
-            translate(&self.run, self.topic_len, self.translated);
+            translate(&self.run, self.translated);
         }
         let bytes = if is_other {
             self.translated.as_slice()
@@ -266,6 +267,7 @@ fn find<'a>(
         bytes: &input[..end],
         packets,
         largest,
+        topic_len: topic.len(),
         is_v5,
         publisher,
     })
@@ -305,12 +307,12 @@ const fn lengths(input: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// Appends the run in the form of the other version family: with or without the empty list of properties.
-fn translate(run: &Run<'_>, topic_len: usize, buf: &mut Vec<u8>) {
+fn translate(run: &Run<'_>, buf: &mut Vec<u8>) {
     let mut rest = run.bytes;
     while let Some((header_len, total)) = lengths(rest) {
         let (packet, next) = rest.split_at(total);
         rest = next;
-        let (topic, payload) = packet[header_len..].split_at(2 + topic_len);
+        let (topic, payload) = packet[header_len..].split_at(2 + run.topic_len);
         buf.push(PLAIN_PUBLISH);
         if run.is_v5 {
             put_remaining_length(buf, total - header_len - 1);
