@@ -14,6 +14,7 @@ use crate::net::listener::{Accepted, Guard};
 use crate::net::stream::{DetachedStream, Stream};
 use crate::tap::Tap;
 use nanomq_proto::Time;
+use nanomq_proto::blocks::Blocks;
 use nanomq_proto::session::connection::{Connection, Origin};
 use nanomq_proto::session::parcel::Batch;
 use nanomq_proto::session::publishing::LocalPublish;
@@ -40,6 +41,9 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// A partial packet up to this size is put before the next read, so that the packet is whole in one piece.
 const REJOIN_BYTES: usize = 16 * 1024;
+
+/// Room for orders that is kept.
+const MOST_ORDERS: usize = 256;
 
 /// How long a closed connection may take to send its last bytes and read ours.
 const LINGER: Duration = Duration::from_secs(1);
@@ -159,7 +163,7 @@ impl Link {
 /// The state of one shard.
 struct Shard {
     registry: Registry,
-    links: Vec<Option<Link>>,
+    links: Blocks<Option<Link>>,
     buffer: Vec<u8>,
     surroundings: Surroundings,
     /// Wakes the driver; taken when it is woken, so that it is woken once a tick.
@@ -188,7 +192,7 @@ pub fn run(registry: Registry, surroundings: Surroundings) -> io::Result<()> {
     let _timers = runtime.enter();
     let shard = Rc::new(RefCell::new(Shard {
         registry,
-        links: Vec::new(),
+        links: Blocks::default(),
         buffer: vec![0; READ_BYTES + REJOIN_BYTES],
         surroundings,
         driver: None,
@@ -365,6 +369,8 @@ impl Shard {
         for order in mail.orders.drain(..) {
             self.carry_out(now, order, shared);
         }
+        // A storm of connections is over some time.
+        mail.orders.shrink_to(MOST_ORDERS);
     }
 
     fn carry_out(&mut self, now: Time, order: Order, shared: &Shared) {
@@ -445,12 +451,14 @@ impl Shard {
         }
         let key = self.registry.open(now, Arc::clone(&link.origin));
         let slot = key.slot as usize;
-        if self.links.len() <= slot {
-            self.links.resize_with(slot + 1, || None);
+        while self.links.len() <= slot {
+            self.links.push(None);
         }
         let has_unread = !link.unread.is_empty();
         link.generation = key.generation;
-        self.links[slot] = Some(link);
+        if let Some(place) = self.links.get_mut(slot) {
+            *place = Some(link);
+        }
         if has_unread {
             self.take_unread(now, key);
         }

@@ -7,6 +7,7 @@
 //! change here when: the standard says so, or a message takes another way
 #![forbid(unsafe_code)]
 
+pub mod blocks;
 pub mod output;
 pub mod route;
 pub mod session;

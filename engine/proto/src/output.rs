@@ -12,8 +12,8 @@ pub const SHARE_FROM_BYTES: usize = 4096;
 /// Larger buffers are given back to the system as soon as they are empty.
 const KEEP_CAPACITY_BYTES: usize = 128 * 1024;
 
-/// Smaller buffers are not worth sharing.
-const SPARE_FROM_BYTES: usize = 1024;
+/// What a new buffer has room for.
+const LEAST_BYTES: usize = 1024;
 
 /// Most empty buffers that wait for a connection with something to send.
 const SPARES: usize = 32;
@@ -151,8 +151,7 @@ impl Output {
     }
 }
 
-/// Empty buffers of busy connections, for whichever is busy next: a connection that falls silent after a
-/// burst holds no large buffer.
+/// Empty buffers of busy connections, for whichever is busy next: a silent connection holds none.
 #[derive(Debug, Default)]
 pub struct Spares(Vec<Vec<u8>>);
 
@@ -161,16 +160,17 @@ impl Spares {
     #[inline]
     pub fn lend(&mut self, output: &mut Output) {
         if output.needs_buffer() {
-            if let Some(buffer) = self.0.pop() {
-                output.tail = buffer;
-            }
+            output.tail = self
+                .0
+                .pop()
+                .unwrap_or_else(|| Vec::with_capacity(LEAST_BYTES));
         }
     }
 
     /// Takes the buffer of an output that has sent everything.
     #[inline]
     pub fn retire(&mut self, output: &mut Output) {
-        if output.is_empty() && output.tail.capacity() >= SPARE_FROM_BYTES {
+        if output.is_empty() && !output.needs_buffer() {
             let buffer = std::mem::take(&mut output.tail);
             if self.0.len() < SPARES {
                 self.0.push(buffer);

@@ -275,7 +275,7 @@ impl Registry {
         let Some(mut session) = self.sessions.remove(slot) else {
             return;
         };
-        self.clients.remove(&session.client_id);
+        self.leave_client(slot, &session.client_id);
         self.ledger.sessions.sub(1);
         self.ledger
             .subscriptions

@@ -458,7 +458,7 @@ impl Registry {
         client_id: &str,
         connect: &Connect<'_>,
     ) -> (SessionKey, bool) {
-        if let Some(&slot) = self.clients.get(client_id) {
+        if let Some(slot) = self.session_of(client_id) {
             let old = self
                 .sessions
                 .get(slot)
@@ -476,7 +476,7 @@ impl Registry {
             }
         }
         // Closing the old connection may have ended its session.
-        if let Some(&slot) = self.clients.get(client_id) {
+        if let Some(slot) = self.session_of(client_id) {
             let is_over = self
                 .sessions
                 .get(slot)
@@ -498,7 +498,7 @@ impl Registry {
         if let Some(session) = self.sessions.get_mut(slot) {
             session.key = key;
         }
-        self.clients.insert(client_id.into(), slot);
+        self.enter_client(slot);
         self.ledger.sessions.add(1);
         (key, false)
     }
@@ -507,7 +507,7 @@ impl Registry {
     fn assign_client_id(&mut self) -> String {
         loop {
             let id = format!("nanomq-{:016x}", self.random());
-            if self.home(&id) == self.shard && !self.clients.contains_key(id.as_str()) {
+            if self.home(&id) == self.shard && self.session_of(&id).is_none() {
                 return id;
             }
         }

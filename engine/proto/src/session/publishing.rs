@@ -369,6 +369,7 @@ impl Registry {
             return;
         };
         let [high, low] = raw.packet_id.to_be_bytes();
+        self.spares.lend(&mut connection.out);
         if reason == ReasonCode::SUCCESS || !connection.is_v5() {
             connection.out.extend(&[first, 2, high, low]);
         } else {

@@ -21,7 +21,7 @@ use crate::wire::packet::{Packet, Version};
 use crate::wire::tables::ReasonCode;
 use crate::{SECOND, Time};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ pub struct Registry {
     pub(super) connections: Slab<Connection>,
     pub(super) sessions: Slab<Session>,
     /// Session slots by client id.
-    pub(super) clients: HashMap<Box<str>, u32, FixedState>,
+    pub(super) clients: HashTable<u32>,
     pub(super) router: Arc<Router>,
     pub(super) settings: Arc<Settings>,
     pub(super) ledger: Arc<Ledger>,
@@ -157,7 +157,7 @@ impl Registry {
             shards,
             connections: Slab::default(),
             sessions: Slab::default(),
-            clients: HashMap::with_hasher(hasher()),
+            clients: HashTable::new(),
             router,
             settings,
             ledger: Arc::default(),
@@ -436,7 +436,41 @@ impl Registry {
 
     /// The slot of the connection of this client.
     pub fn connection_of(&self, client_id: &str) -> Option<u32> {
-        self.sessions.get(*self.clients.get(client_id)?)?.connection
+        self.sessions.get(self.session_of(client_id)?)?.connection
+    }
+
+    /// The slot of the session of this client.
+    pub(super) fn session_of(&self, client_id: &str) -> Option<u32> {
+        let is_it = |&slot: &u32| {
+            self.sessions
+                .get(slot)
+                .is_some_and(|session| *session.client_id == *client_id)
+        };
+        let hash = client_hash(&self.router, client_id);
+        self.clients.find(hash, is_it).copied()
+    }
+
+    /// Makes a session known by its client id.
+    pub(super) fn enter_client(&mut self, slot: u32) {
+        let Self {
+            clients,
+            sessions,
+            router,
+            ..
+        } = self;
+        let hash = |&slot: &u32| match sessions.get(slot) {
+            Some(session) => client_hash(router, &session.client_id),
+            None => 0,
+        };
+        clients.insert_unique(hash(&slot), slot, hash);
+    }
+
+    /// Forgets the client id of a session that is already taken out.
+    pub(super) fn leave_client(&mut self, slot: u32, client_id: &str) {
+        let hash = client_hash(&self.router, client_id);
+        if let Ok(entry) = self.clients.find_entry(hash, |&other| other == slot) {
+            entry.remove();
+        }
     }
 
     /// Whether a client id is at home on this shard.
@@ -543,6 +577,7 @@ impl Registry {
         {
             return false;
         }
+        self.spares.lend(&mut connection.out);
         connection.out.append(|buf| encode(packet, version, buf));
         self.mark_dirty(slot);
         true
@@ -624,6 +659,11 @@ pub(super) enum Ending {
     Lost,
     /// Another connection of the same client id took the session over and resumes it.
     TakenOver,
+}
+
+/// Hash of a client id. Not that which chooses the home shard: the ids of one shard have much of it in common.
+fn client_hash(router: &Router, client_id: &str) -> u64 {
+    mix(router.hash(client_id.as_bytes()))
 }
 
 /// A protocol error with its explanation.

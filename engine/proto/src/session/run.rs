@@ -10,7 +10,7 @@ use super::delivery::note_output;
 use super::outgoing::{Inbound, Outgoing};
 use super::registry::Registry;
 use crate::Time;
-use crate::output::SHARE_FROM_BYTES;
+use crate::output::{SHARE_FROM_BYTES, Spares};
 use crate::route::SessionKey;
 use crate::route::index::{Route, Target};
 use crate::route::message::{Content, NEVER};
@@ -164,10 +164,7 @@ impl Registry {
         if is_own || is_marked || is_too_large || must_wait || connection.is_congested() {
             return Passed::NotYet;
         }
-        if !forms.is_shared {
-            self.spares.lend(&mut connection.out);
-        }
-        forms.append_to(connection);
+        forms.append_to(connection, &mut self.spares);
         note_output(connection, slot, &mut self.dirty, &mut self.urgent);
         Passed::Whole
     }
@@ -225,7 +222,7 @@ struct Forms<'a> {
 }
 
 impl Forms<'_> {
-    fn append_to(&mut self, connection: &mut Connection) {
+    fn append_to(&mut self, connection: &mut Connection, spares: &mut Spares) {
         let is_other = connection.is_v5() != self.run.is_v5;
         if is_other && self.translated.is_empty() {
             translate(&self.run, self.translated);
@@ -240,6 +237,7 @@ impl Forms<'_> {
             let shared = shared.get_or_insert_with(|| Bytes::copy_from_slice(bytes));
             connection.out.extend_shared(shared.clone());
         } else {
+            spares.lend(&mut connection.out);
             connection.out.extend(bytes);
         }
     }

@@ -1,9 +1,11 @@
 //! Slots with generations: an index stays valid or is recognised as stale.
 
+use crate::blocks::Blocks;
+
 /// Values in reusable slots.
 #[derive(Debug)]
 pub struct Slab<T> {
-    entries: Vec<Entry<T>>,
+    entries: Blocks<Entry<T>>,
     free: Vec<u32>,
 }
 
@@ -16,7 +18,7 @@ struct Entry<T> {
 impl<T> Default for Slab<T> {
     fn default() -> Self {
         Self {
-            entries: Vec::new(),
+            entries: Blocks::default(),
             free: Vec::new(),
         }
     }
