@@ -1,11 +1,11 @@
 //! The only loop: reads, calls the five verbs, carries out their actions.
 //!
-//! One thread, one tokio current-thread runtime, one `LocalSet`. A connection is a task that only polls its
-//! socket; its state lies in the shard's tables. All bytes are read into one buffer, handed to the protocol
-//! core, and what the core writes is sent by the driver task, which runs after the readers that were ready:
-//! one write per connection and tick. The driver also collects the mailbox, looks at deadlines and hands
-//! messages to the other shards.
+//! One thread, one tokio current-thread runtime, one future. A connection is an entry in the shard's tables
+//! with a socket that puts it on the list of the ready ones. Each tick reads from all that are ready, into one
+//! buffer that is handed to the protocol core; then it looks at deadlines, sends what the core wrote, one
+//! write per connection, and hands messages to the other shards.
 
+mod ready;
 mod turn;
 
 use crate::clock::Clock;
@@ -22,18 +22,16 @@ use nanomq_proto::session::registry::{Action, Command, ConnectionKey, Registry};
 use nanomq_proto::session::session::Session;
 use nanomq_proto::wire::packet::QoS;
 use nanomq_proto::wire::tables::{Properties, ReasonCode};
-use std::cell::RefCell;
+use ready::{Ready, Turn};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::task::LocalSet;
 use tokio::time::Sleep;
 
 /// Size of the read buffer of a shard, and the most a connection reads per turn.
@@ -124,7 +122,7 @@ pub struct Surroundings {
 struct Link {
     generation: u16,
     stream: Stream,
-    /// Wakes the connection's task.
+    /// Puts the connection on the list of the ready ones.
     waker: Waker,
     origin: Arc<Origin>,
     /// Counts the connection at its listener.
@@ -132,7 +130,7 @@ struct Link {
     /// Read, not yet consumed.
     unread: Vec<u8>,
     is_handshaking: bool,
-    /// The socket would block: the task waits for it to take more.
+    /// The socket would block: its waker is called when it takes more.
     is_blocked: bool,
     /// The core does not want more input now.
     is_paused: bool,
@@ -166,8 +164,7 @@ struct Shard {
     links: Blocks<Option<Link>>,
     buffer: Vec<u8>,
     surroundings: Surroundings,
-    /// Wakes the driver; taken when it is woken, so that it is woken once a tick.
-    driver: Option<Waker>,
+    ready: Arc<Ready>,
     /// Connections that closed and may linger.
     closing: VecDeque<(Instant, ConnectionKey)>,
     /// Connections that wait for another shard's mailbox.
@@ -175,8 +172,6 @@ struct Shard {
     batch: Batch,
     is_stopping: bool,
 }
-
-type Shared = Rc<RefCell<Shard>>;
 
 /// Runs a shard until it is told to stop. Called on the shard's own thread.
 ///
@@ -188,51 +183,53 @@ pub fn run(registry: Registry, surroundings: Surroundings) -> io::Result<()> {
         .enable_time()
         .event_interval(31)
         .build()?;
-    let local = LocalSet::new();
     let _timers = runtime.enter();
-    let shard = Rc::new(RefCell::new(Shard {
-        registry,
-        links: Blocks::default(),
-        buffer: vec![0; READ_BYTES + REJOIN_BYTES],
-        surroundings,
-        driver: None,
-        closing: VecDeque::new(),
-        stalled: Vec::new(),
-        batch: Batch::default(),
-        is_stopping: false,
-    }));
     let driver = Driver {
-        shard: Rc::clone(&shard),
+        shard: Shard {
+            registry,
+            links: Blocks::default(),
+            buffer: vec![0; READ_BYTES + REJOIN_BYTES],
+            surroundings,
+            ready: Arc::default(),
+            closing: VecDeque::new(),
+            stalled: Vec::new(),
+            batch: Batch::default(),
+            is_stopping: false,
+        },
         sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
         sleeps_until: Time::MAX,
         mail: Mail::default(),
+        turns: Vec::new(),
     };
-    let end = local.block_on(
-        &runtime,
-        async move { tokio::task::spawn_local(driver).await },
-    );
-    shard.borrow_mut().links.clear();
-    end.map_err(io::Error::other)
+    // It is the only future of its runtime, so nobody is starved by what it does in one go.
+    runtime.block_on(tokio::task::unconstrained(driver));
+    Ok(())
 }
 
-/// The task that runs after the readers of a tick.
+/// The ticks of a shard.
 struct Driver {
-    shard: Shared,
+    shard: Shard,
     sleep: Pin<Box<Sleep>>,
     sleeps_until: Time,
     mail: Mail,
+    /// Connections whose turn it is.
+    turns: Vec<Arc<Turn>>,
 }
 
 impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let shared = Rc::clone(&this.shard);
-        let mut shard = shared.borrow_mut();
-        let shard = &mut *shard;
+        let Self {
+            shard, mail, turns, ..
+        } = &mut *self;
         let now = shard.surroundings.clock.now();
-        shard.collect(now, &mut this.mail, cx.waker(), &shared);
+        shard.ready.collect(turns, cx.waker());
+        for turn in turns.drain(..) {
+            let (key, waker) = turn.begin();
+            shard.take_turn(now, key, &mut Context::from_waker(&waker));
+        }
+        shard.collect(now, mail, cx.waker());
         shard.registry.expire(now);
         shard.act(now);
         shard.flush_dirty(now);
@@ -246,15 +243,15 @@ impl Future for Driver {
         if shard.is_stopping && shard.links.iter().all(Option::is_none) {
             return Poll::Ready(());
         }
-        shard.driver = Some(cx.waker().clone());
-        this.sleep(shard, cx);
+        self.sleep(cx);
         Poll::Pending
     }
 }
 
 impl Driver {
     /// Sleeps until the next deadline. An earlier sleep is kept: an extra call is harmless.
-    fn sleep(&mut self, shard: &Shard, cx: &mut Context<'_>) {
+    fn sleep(&mut self, cx: &mut Context<'_>) {
+        let shard = &self.shard;
         let clock = &shard.surroundings.clock;
         let mut next = shard.registry.deadline().unwrap_or(Time::MAX);
         if let Some((at, _)) = shard.closing.front() {
@@ -281,13 +278,6 @@ impl Shard {
         (link.generation == key.generation).then_some(link)
     }
 
-    /// Wakes the driver if the core has work for it.
-    #[inline]
-    fn wake_driver(&mut self) {
-        if let Some(driver) = self.driver.take() {
-            driver.wake();
-        }
-    }
     /// Carries out what the core decided.
     fn act(&mut self, now: Time) {
         while let Some(action) = self.registry.next_action() {
@@ -325,8 +315,6 @@ impl Shard {
             return;
         };
         self.registry.forget(key);
-        // The task of the old place finds its link gone and ends.
-        link.waker.wake_by_ref();
         let Ok(stream) = link.stream.detach() else {
             return;
         };
@@ -351,7 +339,7 @@ impl Shard {
     }
 
     /// Takes the mail in.
-    fn collect(&mut self, now: Time, mail: &mut Mail, waker: &Waker, shared: &Shared) {
+    fn collect(&mut self, now: Time, mail: &mut Mail, waker: &Waker) {
         let mailboxes = Arc::clone(&self.surroundings.mailboxes);
         let Some(mailbox) = mailboxes.get(usize::from(self.surroundings.number)) else {
             return;
@@ -367,13 +355,13 @@ impl Shard {
             self.flush_urgent(now);
         }
         for order in mail.orders.drain(..) {
-            self.carry_out(now, order, shared);
+            self.carry_out(now, order);
         }
         // A storm of connections is over some time.
         mail.orders.shrink_to(MOST_ORDERS);
     }
 
-    fn carry_out(&mut self, now: Time, order: Order, shared: &Shared) {
+    fn carry_out(&mut self, now: Time, order: Order) {
         match order {
             Order::Accepted(accepted) => {
                 let listener = accepted.limits();
@@ -386,7 +374,7 @@ impl Shard {
                         is_handshaking: true,
                         ..Link::new(stream, origin, Some(guard), Vec::new())
                     };
-                    self.open(now, link, shared);
+                    self.open(now, link);
                 }
             }
             Order::Moved(moved) => {
@@ -394,7 +382,6 @@ impl Shard {
                     self.open(
                         now,
                         Link::new(stream, moved.origin, moved.guard, moved.unread),
-                        shared,
                     );
                 }
             }
@@ -444,8 +431,8 @@ impl Shard {
         self.registry.publish_local(now, &message)
     }
 
-    /// Gives a new connection its place and its task.
-    fn open(&mut self, now: Time, mut link: Link, shared: &Shared) {
+    /// Gives a new connection its place and its first turn.
+    fn open(&mut self, now: Time, mut link: Link) {
         if self.is_stopping {
             return;
         }
@@ -456,16 +443,14 @@ impl Shard {
         }
         let has_unread = !link.unread.is_empty();
         link.generation = key.generation;
+        link.waker = self.ready.waker(key);
+        link.waker.wake_by_ref();
         if let Some(place) = self.links.get_mut(slot) {
             *place = Some(link);
         }
         if has_unread {
             self.take_unread(now, key);
         }
-        tokio::task::spawn_local(turn::ConnectionTask {
-            shard: Rc::clone(shared),
-            key,
-        });
     }
 
     /// The socket is gone or given up.
@@ -473,8 +458,8 @@ impl Shard {
         if self.link(key).is_none() {
             return;
         }
-        if let Some(link) = self.links.get_mut(key.slot as usize).and_then(Option::take) {
-            link.waker.wake_by_ref();
+        if let Some(link) = self.links.get_mut(key.slot as usize) {
+            *link = None;
         }
         self.registry.release(now, key);
     }

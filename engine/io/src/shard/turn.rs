@@ -1,46 +1,27 @@
 //! One turn of a connection: handshake, read, hand to the core, write, close.
 
-use super::{READ_BYTES, REJOIN_BYTES, Shard, Shared};
+use super::{READ_BYTES, REJOIN_BYTES, Shard};
 use nanomq_proto::Time;
 use nanomq_proto::session::connection::Origin;
 use nanomq_proto::session::registry::{ConnectionKey, Event, Level};
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-/// The task of one connection: it polls the socket, nothing else.
-pub(super) struct ConnectionTask {
-    pub(super) shard: Shared,
-    pub(super) key: ConnectionKey,
-}
-
-impl Future for ConnectionTask {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut shard = self.shard.borrow_mut();
-        let shard = &mut *shard;
-        let now = shard.surroundings.clock.now();
-        let ends = shard.poll_connection(now, self.key, cx);
-        if ends {
-            shard.drop_link(now, self.key);
-        }
-        shard.wake_driver();
-        if ends { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
 impl Shard {
-    /// One turn of a connection; true when it is over.
+    /// One turn of a connection that is ready.
+    pub(super) fn take_turn(&mut self, now: Time, key: ConnectionKey, cx: &mut Context<'_>) {
+        if self.poll_connection(now, key, cx) {
+            self.drop_link(now, key);
+        }
+    }
+
+    /// Handshake, input, output; true when it is over.
     fn poll_connection(&mut self, now: Time, key: ConnectionKey, cx: &mut Context<'_>) -> bool {
         let Some(link) = self.link(key) else {
             return true;
         };
-        if !link.waker.will_wake(cx.waker()) {
-            link.waker = cx.waker().clone();
-        }
         if link.is_handshaking {
             match self.poll_handshake(key, cx) {
                 Poll::Ready(Ok(())) => {}
