@@ -27,7 +27,7 @@ RUST_ROOMS = (
     "engine/io",
     "engine/py",
 )
-PROTO_ROOMS = ("wire", "route", "session", "output")
+PROTO_ROOMS = ("wire", "route", "session", "output", "blocks")
 IMPURE = r"\b(?:Instant|SystemTime)\b|\bstd::(?:net|fs|thread|env|process|os|time)\b|\b(?:println|eprintln|print|dbg)!"
 
 PYTHON_ROOMS = sorted(p.parent.relative_to(ROOT).as_posix() for p in ROOT.glob("nanomq/*/__init__.py"))

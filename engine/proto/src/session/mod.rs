@@ -2,7 +2,7 @@
 //!
 //! does:             connections, sessions, queues, wills, deadlines; the client side as a link
 //! owns:             packet ids, inflight windows, QoS states, keepalive, expiry
-//! may use:          wire route output
+//! may use:          wire route output blocks
 //! never:            the topic trie itself (asks the router), I/O
 //! change here when: the life of a connection or session changes
 
@@ -21,6 +21,7 @@ pub mod scram;
 pub mod session;
 pub mod settings;
 
+mod acks;
 mod deadline;
 mod delivery;
 mod ending;

@@ -571,7 +571,7 @@ fn topic_str(topic: &[u8]) -> Result<&str, DecodeError> {
 }
 
 /// An acknowledgement makes a planned resend needless.
-fn forget_resend(resend: &mut std::collections::VecDeque<u16>, id: u16) {
+pub(super) fn forget_resend(resend: &mut std::collections::VecDeque<u16>, id: u16) {
     if !resend.is_empty() {
         resend.retain(|&other| other != id);
     }

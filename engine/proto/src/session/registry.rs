@@ -3,6 +3,7 @@
 //! A client id has one home shard, chosen by its hash, so a session, its take-over, its queue and its
 //! deadlines never need another thread. A connection that says CONNECT on another shard is moved.
 
+use super::acks::PLAIN_PUBACK;
 use super::connection::{Connection, Origin, Stage};
 use super::deadline::{Deadlines, Due};
 use super::outgoing::Forms;
@@ -222,12 +223,23 @@ impl Registry {
             }
             let limit = connection.receive_limit();
             let rest = &input[consumed..];
-            if rest.first() == Some(&PLAIN_PUBLISH) {
-                if let Some(run) = self.on_run(now, key.slot, rest) {
-                    consumed += run.bytes.len();
-                    packets += run.packets;
-                    continue;
+            match rest.first() {
+                Some(&PLAIN_PUBLISH) => {
+                    if let Some(run) = self.on_run(now, key.slot, rest) {
+                        consumed += run.bytes.len();
+                        packets += run.packets;
+                        continue;
+                    }
                 }
+                Some(&PLAIN_PUBACK) => {
+                    let taken = self.on_pubacks(now, key.slot, rest);
+                    if taken > 0 {
+                        consumed += 4 * taken;
+                        packets += taken as u64;
+                        continue;
+                    }
+                }
+                _ => {}
             }
             let outcome = match frame(rest, limit) {
                 Ok(Frame::Incomplete { .. }) => break,
