@@ -45,11 +45,11 @@ def test_bridge_bit_of_the_level_is_accepted(peer: PeerFactory, unique: str) -> 
 
 
 @pytest.mark.parametrize("level", [0, 2, 4, 5])
-def test_mqisdp_with_another_level_is_refused(peer: PeerFactory, unique: str, level: int) -> None:
+def test_mqisdp_with_another_level_gets_return_code_1(peer: PeerFactory, unique: str, level: int) -> None:
     client = peer(V31)
     client.send(connect("MQIsdp", level, unique))
-    assert client.recv_raw() in (b"\x20\x02\x00\x01", None)
-    client.close()
+    client.expect_bytes(b"\x20\x02\x00\x01")
+    client.expect_closed()
 
 
 def test_empty_client_id_gets_return_code_2(peer: PeerFactory) -> None:

@@ -96,8 +96,8 @@ impl Registry {
                     return self.refuse(now, slot, reason);
                 }
             }
-            // [MQTT-3.1.2-2] of 3.1.1: an unknown level is answered by return code 1.
-            None if is_connect && body.len() > MQTT_NAME.len() && body.starts_with(MQTT_NAME) => {
+            // [MQTT-3.1.2-2] of 3.1.1: an unknown level is answered by return code 1; so says 3.1.
+            None if is_connect && names_mqtt(body) => {
                 connection.version = Version::V311;
                 return self.refuse(now, slot, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION);
             }
@@ -424,8 +424,12 @@ impl Registry {
     }
 }
 
-/// Protocol name of 3.1.1 and 5.0 as it stands in a CONNECT; the level follows.
-const MQTT_NAME: &[u8] = b"\x00\x04MQTT";
+/// Whether the body of a CONNECT has one of our protocol names and any level.
+fn names_mqtt(body: &[u8]) -> bool {
+    [b"\x00\x04MQTT".as_slice(), b"\x00\x06MQIsdp"]
+        .iter()
+        .any(|name| body.len() > name.len() && body.starts_with(name))
+}
 
 /// The Session Expiry Interval of a CONNECT or DISCONNECT.
 pub(super) fn session_expiry(properties: Properties<'_>) -> Option<u32> {
