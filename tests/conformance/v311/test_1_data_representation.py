@@ -68,3 +68,22 @@ def test_byte_order_mark_is_a_character_of_the_topic(connected: Connected, uniqu
     client.send_publish(f"{unique}/\ufeffa", b"marked")
     assert client.expect(Publish).raw == packet(0x30, string(f"{unique}/".encode() + b"\xef\xbb\xbfa") + b"marked")
     client.expect_nothing()
+
+
+@pytest.mark.parametrize("text", ["a\n", "\x7f", "\x9fa"], ids=ascii)
+def test_control_character_in_a_topic_name_closes_the_connection(connected: Connected, text: str) -> None:
+    client = connected()
+    client.send(packet(0x30, string(text) + b"x"))
+    client.expect_closed()
+
+
+def test_control_character_in_a_topic_filter_closes_the_connection(connected: Connected) -> None:
+    client = connected()
+    client.send(packet(0x82, u16(1) + string("a\nb") + b"\x00"))
+    client.expect_closed()
+
+
+def test_control_character_in_a_client_id_closes_the_connection(stranger: Stranger) -> None:
+    client = stranger()
+    client.send(packet(0x10, string("MQTT") + b"\x04\x02" + u16(0) + string("a\nb")))
+    client.expect_closed()

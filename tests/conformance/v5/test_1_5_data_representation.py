@@ -84,13 +84,70 @@ def test_topic_with_byte_order_mark_is_another_topic(connected: Callable[..., Pe
 
 
 @statement("MQTT-1.5.4-3")
-@pytest.mark.parametrize("character", ["\x01", "\x7f", "\uffff", "\U0010ffff", "é", "𝄞"])
+@pytest.mark.parametrize("character", [" ", "~", "\xa0", "\uffff", "\U0010ffff", "é", "𝄞", "\u0901"])
 def test_unusual_characters_pass_unchanged(connected: Callable[..., Peer], unique: str, character: str) -> None:
     client = connected()
     topic = f"{unique}/{character}"
     client.subscribe(f"{unique}/+")
     client.send_publish(topic)
     assert client.receive().topic == topic
+
+
+control = pytest.mark.parametrize("character", ["\x01", "\n", "\x1f", "\x7f", "\x80", "\x9f"], ids=ascii)
+
+
+@control
+def test_control_character_in_a_client_id_is_refused(peer: PeerFactory, character: str) -> None:
+    client = peer()
+    client.send(packet(0x10, string("MQTT") + b"\x05\x02\x00\x00" + b"\x00" + string(f"a{character}")))
+    client.expect_refused(R.CLIENT_IDENTIFIER_NOT_VALID)
+
+
+@control
+def test_control_character_in_a_username_is_malformed(peer: PeerFactory, character: str) -> None:
+    client = peer()
+    client.send(packet(0x10, string("MQTT") + b"\x05\x82\x00\x00" + b"\x00" + string("a") + string(f"a{character}")))
+    client.expect_refused(R.MALFORMED_PACKET)
+
+
+def test_control_character_in_a_will_topic_is_malformed(peer: PeerFactory) -> None:
+    client = peer()
+    will = b"\x00" + string("a\nb") + string("")
+    client.send(packet(0x10, string("MQTT") + b"\x05\x06\x00\x00" + b"\x00" + string("a") + will))
+    client.expect_refused(R.MALFORMED_PACKET)
+
+
+@control
+def test_control_character_in_a_topic_name_is_malformed(connected: Callable[..., Peer], character: str) -> None:
+    client = connected()
+    client.send(packet(0x30, string(f"{character}a") + b"\x00"))
+    client.expect_disconnect(R.MALFORMED_PACKET)
+
+
+def test_control_character_in_the_topic_of_an_alias_is_malformed(connected: Callable[..., Peer]) -> None:
+    client = connected()
+    client.send(packet(0x30, string("a\nb") + b"\x03\x23\x00\x01"))
+    client.expect_disconnect(R.MALFORMED_PACKET)
+
+
+@control
+def test_control_character_in_a_topic_filter_is_malformed(connected: Callable[..., Peer], character: str) -> None:
+    client = connected()
+    client.send(packet(0x82, u16(1) + b"\x00" + string(f"a{character}b") + b"\x00"))
+    client.expect_disconnect(R.MALFORMED_PACKET)
+
+
+def test_control_character_in_unsubscribe_is_malformed(connected: Callable[..., Peer]) -> None:
+    client = connected()
+    client.send(packet(0xA2, u16(1) + b"\x00" + string("a\nb")))
+    client.expect_disconnect(R.MALFORMED_PACKET)
+
+
+def test_control_characters_in_properties_pass(connected: Callable[..., Peer], unique: str) -> None:
+    client = connected()
+    client.subscribe(unique)
+    client.send_publish(unique, props=[(P.USER_PROPERTY, ("text", "two\nlines"))])
+    assert client.receive().properties == [(P.USER_PROPERTY, ("text", "two\nlines"))]
 
 
 @statement("MQTT-1.5.5-1")

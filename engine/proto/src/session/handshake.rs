@@ -9,7 +9,7 @@ use super::settings::Settings;
 use super::will::Will;
 use crate::Time;
 use crate::route::SessionKey;
-use crate::wire::codec::{DecodeError, decode};
+use crate::wire::codec::{DecodeError, check_name, decode};
 use crate::wire::packet::{Auth, ConnAck, Connect, Packet, QoS, Version};
 use crate::wire::tables::{Properties, Property, ReasonCode};
 
@@ -28,6 +28,7 @@ impl Registry {
                 "the first packet is not CONNECT [MQTT-3.1.0-1]",
             ));
         };
+        check_names(&connect)?;
         if !connect.client_id.is_empty() {
             let home = self.home(connect.client_id);
             if home != self.shard {
@@ -70,7 +71,10 @@ impl Registry {
         // [MQTT-3.1.3-8] of 3.1.1: without an id there is no state to keep; 3.1 wants an id always.
         let needs_id = connect.version == Version::V31
             || connect.version == Version::V311 && !connect.clean_start;
-        if id.is_empty() && needs_id || id.len() > self.settings.max_client_id_bytes {
+        let is_refused = id.is_empty() && needs_id
+            || id.len() > self.settings.max_client_id_bytes
+            || check_name(id).is_err();
+        if is_refused {
             return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
         }
         if let Some(will) = &connect.will {
@@ -523,6 +527,21 @@ impl Registry {
         self.connections
             .get(slot)
             .map_or_else(String::new, |c| c.origin.listener.name.clone())
+    }
+}
+
+/// Control characters in names. 5.0 has a reason code for a client id that is text and not accepted, 0x85:
+/// there it is left to [`Registry::check_connect`].
+fn check_names(connect: &Connect<'_>) -> Result<(), DecodeError> {
+    if connect.version < Version::V5 {
+        check_name(connect.client_id)?;
+    }
+    if let Some(username) = connect.username {
+        check_name(username)?;
+    }
+    match &connect.will {
+        Some(will) => check_name(will.topic),
+        None => Ok(()),
     }
 }
 

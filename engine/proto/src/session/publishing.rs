@@ -9,7 +9,7 @@ use crate::route::index::Route;
 use crate::route::message::{Content, NEVER};
 use crate::route::router::{CachedRoute, Retain, Stamp};
 use crate::route::verdict::Drop;
-use crate::wire::codec::{DecodeError, RawPublish};
+use crate::wire::codec::{DecodeError, RawPublish, check_name};
 use crate::wire::packet::{Ack, Packet, QoS, Version};
 use crate::wire::tables::{Properties, ReasonCode};
 use crate::wire::topic::level_count;
@@ -229,6 +229,7 @@ impl Registry {
             } else {
                 raw.topic_name(version)?
             };
+            check_name(name)?;
             if level_count(name) > self.settings.max_topic_levels {
                 return Err(DecodeError {
                     reason: ReasonCode::TOPIC_NAME_INVALID,

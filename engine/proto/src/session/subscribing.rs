@@ -6,7 +6,7 @@ use crate::Time;
 use crate::route::SessionKey;
 use crate::route::index::{MemberState, Subscriber};
 use crate::route::verdict::Drop;
-use crate::wire::codec::DecodeError;
+use crate::wire::codec::{DecodeError, check_name};
 use crate::wire::packet::{Packet, SubAck, Subscribe, SubscribeOptions, Unsubscribe, Version};
 use crate::wire::tables::{Properties, Property, ReasonCode};
 use crate::wire::topic::{Filter, check_topic_filter, level_count};
@@ -79,6 +79,7 @@ impl Registry {
     ) -> Result<(), DecodeError> {
         let mut filters = Vec::new();
         for text in unsubscribe.filters.iter() {
+            check_name(text)?;
             filters.push(check_topic_filter(text)?);
         }
         let mut reasons = Vec::with_capacity(filters.len());
@@ -121,6 +122,7 @@ impl Registry {
         options: SubscribeOptions,
         version: Version,
     ) -> Result<Filter<'a>, DecodeError> {
+        check_name(text)?;
         let filter = check_topic_filter(text)?;
         if filter.share_group.is_some() && options.no_local {
             return Err(DecodeError {

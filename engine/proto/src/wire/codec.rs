@@ -10,6 +10,7 @@ pub use super::encode::{
     encode, encoded_len, put_binary, put_remaining_length, put_string, remaining_length_size,
 };
 pub use super::filter_list::{push_subscribe_filter, push_unsubscribe_filter};
+pub use super::reader::check_name;
 
 /// The longest content of a packet, section 2.1.4.
 pub const MAX_REMAINING_LENGTH: usize = 268_435_455;

@@ -116,12 +116,37 @@ fn check_string(bytes: &[u8]) -> Result<&str, DecodeError> {
     Ok(text)
 }
 
-/// Surrogates are not UTF-8; a byte order mark is kept [MQTT-1.5.4-3]; control characters, which
-/// the standard lets us refuse, are kept as well.
+/// Surrogates are not UTF-8; a byte order mark is kept [MQTT-1.5.4-3]; control characters are kept,
+/// except in names: see [`check_name`].
 #[inline]
 pub(super) fn check_utf_8(bytes: &[u8]) -> Result<&str, DecodeError> {
     std::str::from_utf8(bytes)
         .map_err(|_| DecodeError::malformed("[MQTT-1.5.4-1] string is not UTF-8"))
+}
+
+/// Refuses control characters, U+0001 to U+001F and U+007F to U+009F, in what names something: client
+/// id, username, topic name, topic filter. U+0000 is refused everywhere.
+///
+/// Section 1.5.4 lets a server end the connection for them. Names stand in log lines and access rules,
+/// where a line end or a backspace deceives the reader. For servers only: a remote broker may accept them.
+///
+/// # Errors
+/// `MALFORMED_PACKET`.
+pub fn check_name(name: &str) -> Result<(), DecodeError> {
+    // No early end, so it becomes wide compares. In UTF-8, U+0080 to U+009F are C2 and 80 to 9F.
+    let bytes = name.as_bytes();
+    let low = bytes
+        .iter()
+        .fold(false, |found, &byte| found | (byte < 0x20) | (byte == 0x7F));
+    let high = bytes.windows(2).fold(false, |found, pair| {
+        found | ((pair[0] == 0xC2) & (pair[1] < 0xA0))
+    });
+    if low | high {
+        return Err(DecodeError::malformed(
+            "a name holds a control character (section 1.5.4)",
+        ));
+    }
+    Ok(())
 }
 
 pub(super) const TRUNCATED: DecodeError = DecodeError::malformed("packet ends within a field");
