@@ -237,13 +237,30 @@ def test_qos_0_is_not_answered(connected: Callable[..., Peer], unique: str) -> N
 
 
 @statement("MQTT-3.3.4-1")
-@pytest.mark.parametrize(("qos", "first"), [(1, 0x40), (2, 0x50)])
-def test_message_without_subscribers_is_acknowledged_with_0x10(
-    connected: Callable[..., Peer], unique: str, qos: int, first: int
+def test_qos_1_message_without_subscribers_is_acknowledged_with_0x10(
+    connected: Callable[..., Peer], unique: str
 ) -> None:
     client = connected()
-    client.send_publish(unique, qos=qos, packet_id=5)
-    client.expect_bytes(bytes([first, 3, 0, 5, 0x10]))
+    client.send_publish(unique, qos=1, packet_id=5)
+    client.expect_bytes(b"\x40\x03\x00\x05\x10")
+
+
+@statement("MQTT-3.3.4-1")
+def test_qos_2_message_without_subscribers_is_acknowledged_in_the_short_form(
+    connected: Callable[..., Peer], unique: str
+) -> None:
+    client = connected()
+    client.send_publish(unique, qos=2, packet_id=5)
+    client.expect_bytes(b"\x50\x02\x00\x05")
+
+
+@statement("MQTT-3.3.4-1", "MQTT-4.3.3-8")
+def test_pubrec_comes_before_the_publishers_own_copy(connected: Callable[..., Peer], unique: str) -> None:
+    client = connected()
+    client.subscribe(unique)
+    client.send_publish(unique, b"x", qos=2, packet_id=5)
+    client.expect_bytes(b"\x50\x02\x00\x05")
+    client.expect_bytes(packet(0x30, string(unique) + b"\x00" + b"x"))
 
 
 @statement("MQTT-3.3.4-1")

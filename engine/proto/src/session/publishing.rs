@@ -263,15 +263,24 @@ impl Registry {
                 self.retained_full(&content);
             }
         }
+        let is_exactly_once = raw.qos() == QoS::ExactlyOnce;
+        if is_exactly_once {
+            // Before anybody gets a copy, which figure 4.3 leaves free: a publisher that is subscribed
+            // finds PUBREC in front of its own copy, as with brokers that deliver at PUBREL. Whether
+            // there are subscribers is not known yet, and 0x10 is a MAY.
+            self.acknowledge(slot, session, raw, ReasonCode::SUCCESS);
+        }
         let copies = self.route_message(now, &mut outgoing, &cached.route);
         self.forms = outgoing.into_forms();
         self.restore(slot, cached);
-        let reason = if copies == 0 {
-            ReasonCode::NO_MATCHING_SUBSCRIBERS
-        } else {
-            ReasonCode::SUCCESS
-        };
-        self.acknowledge(slot, session, raw, reason);
+        if !is_exactly_once {
+            let reason = if copies == 0 {
+                ReasonCode::NO_MATCHING_SUBSCRIBERS
+            } else {
+                ReasonCode::SUCCESS
+            };
+            self.acknowledge(slot, session, raw, reason);
+        }
         Ok(())
     }
 
