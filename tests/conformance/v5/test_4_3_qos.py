@@ -154,6 +154,17 @@ def test_repeated_qos_2_publish_is_delivered_once(connected: Callable[..., Peer]
 
 
 @statement("MQTT-4.3.3-11")
+def test_pubrel_that_is_sent_again_gets_pubcomp_without_an_error(
+    connected: Callable[..., Peer], unique: str, cut: Callable[[str], bool]
+) -> None:
+    connected("p", props=KEPT).publish(unique, qos=2, packet_id=9)
+    assert cut(unique + "p")
+    again = connected("p", clean=False)
+    again.send(PubRel(9))
+    again.expect_bytes(b"\x70\x02\x00\x09")
+
+
+@statement("MQTT-4.3.3-11")
 def test_repeated_pubrel_is_answered_again(connected: Callable[..., Peer], unique: str) -> None:
     client = connected()
     client.publish(unique, qos=2, packet_id=9)

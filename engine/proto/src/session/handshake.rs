@@ -307,6 +307,7 @@ impl Registry {
         if let Some(state) = self.sessions.get_mut(session.slot) {
             state.connection = Some(key.slot);
             state.version = connect.version;
+            state.is_resumed = session_present;
             state.username = username.map(Into::into);
             state.expiry_s = granted_expiry;
             state.ends_at = Time::MAX;

@@ -435,7 +435,9 @@ impl Registry {
         let Some(state) = self.sessions.get_mut(session) else {
             return;
         };
-        let reason = if state.unreleased.remove(&ack.packet_id) {
+        // Released before the connection broke and PUBCOMP got lost: no error, section 3.7.2.1, and
+        // publishers would report 0x92 as one.
+        let reason = if state.unreleased.remove(&ack.packet_id) || state.is_resumed {
             ReasonCode::SUCCESS
         } else {
             ReasonCode::PACKET_IDENTIFIER_NOT_FOUND

@@ -46,6 +46,8 @@ pub struct Session {
     pub replay: VecDeque<Delivery>,
     /// Packet ids of QoS 2 messages from the client that were routed and not yet released.
     pub unreleased: HashSet<u16, FixedState>,
+    /// Whether its connection found it here, so that the client sends PUBRELs again. `[MQTT-4.4.0-1]`
+    pub is_resumed: bool,
     /// Published at `will_at` unless the client comes back.
     pub delayed_will: Option<Box<Will>>,
     /// When the delayed will is due.
@@ -76,6 +78,7 @@ impl Session {
             queue: Queue::default(),
             replay: VecDeque::new(),
             unreleased: HashSet::with_hasher(FixedState::default()),
+            is_resumed: false,
             delayed_will: None,
             will_at: Time::MAX,
             member: None,
