@@ -169,6 +169,8 @@ struct Shard {
     closing: VecDeque<(Instant, ConnectionKey)>,
     /// Connections that wait for another shard's mailbox.
     stalled: Vec<ConnectionKey>,
+    /// Connections to be resumed in the next tick, behind those whose sockets are ready by then.
+    yielding: Vec<ConnectionKey>,
     batch: Batch,
     is_stopping: bool,
 }
@@ -193,6 +195,7 @@ pub fn run(registry: Registry, surroundings: Surroundings) -> io::Result<()> {
             ready: Arc::default(),
             closing: VecDeque::new(),
             stalled: Vec::new(),
+            yielding: Vec::new(),
             batch: Batch::default(),
             is_stopping: false,
         },
@@ -229,6 +232,9 @@ impl Future for Driver {
             let (key, waker) = turn.begin();
             shard.take_turn(now, key, &mut Context::from_waker(&waker));
         }
+        for key in std::mem::take(&mut shard.yielding) {
+            shard.resume(now, key);
+        }
         shard.collect(now, mail, cx.waker());
         shard.registry.expire(now);
         shard.act(now);
@@ -236,7 +242,8 @@ impl Future for Driver {
         // What flushing brought about: resumed readers, closed connections.
         shard.act(now);
         shard.post();
-        if shard.registry.has_work() {
+        // The runtime asks the sockets before it comes back.
+        if shard.registry.has_work() || !shard.yielding.is_empty() {
             cx.waker().wake_by_ref();
         }
         shard.end_lingering();
@@ -285,6 +292,7 @@ impl Shard {
                 Action::Close(key) => self.begin_close(key),
                 Action::Move(key, shard) => self.hand_over(key, shard),
                 Action::Resume(key) => self.resume(now, key),
+                Action::Yield(key) => self.yielding.push(key),
                 Action::Event(event) => self.surroundings.tap.push(event),
             }
         }

@@ -55,7 +55,11 @@ impl World {
     fn send(&mut self, key: ConnectionKey, packet: &Packet<'_>) {
         let mut bytes = Vec::new();
         encode(packet, Version::V5, &mut bytes);
-        self.registry.receive(self.now, key, &bytes);
+        let received = self.registry.receive(self.now, key, &bytes);
+        // A CONNECT that takes a connection over waits once.
+        if received.consumed == 0 {
+            self.registry.receive(self.now, key, &bytes);
+        }
     }
 
     fn step(&mut self) {

@@ -98,6 +98,8 @@ pub struct Connection {
     pub due_at: Time,
     /// Session Expiry Interval of CONNECT, before limits: decides whether DISCONNECT may set one.
     pub connect_expiry_s: u32,
+    /// Set when its CONNECT waited once for the connection that it takes over.
+    pub has_yielded: bool,
     /// Clean start as asked, for reports.
     pub clean_start: bool,
     /// Route of the last topic published.
@@ -142,6 +144,7 @@ impl Connection {
             is_paused: false,
             due_at: Time::MAX,
             connect_expiry_s: 0,
+            has_yielded: false,
             clean_start: true,
             cached: None,
             aliases_in: AliasesIn::default(),

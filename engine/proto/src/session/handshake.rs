@@ -37,7 +37,15 @@ impl Registry {
             }
         }
         let slot = key.slot;
+        let takes_over = self.connection_of(connect.client_id).is_some();
         if let Some(connection) = self.connections.get_mut(slot) {
+            if takes_over && !connection.has_yielded {
+                // A client that says DISCONNECT and connects again at once: sockets are read in any
+                // order, and what it said before comes first, or its will is published.
+                connection.has_yielded = true;
+                self.actions.push_back(Action::Yield(key));
+                return Ok(Next::Unread);
+            }
             connection.version = connect.version;
             connection.wants_problem_information = wants_problem_information(connect.properties);
         }

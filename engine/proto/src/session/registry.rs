@@ -40,7 +40,7 @@ pub struct ConnectionKey {
 pub struct Received {
     /// Bytes used; the rest is the beginning of a packet and must be handed in again, longer.
     pub consumed: usize,
-    /// Whether to go on reading. If not, [`Action::Resume`] or [`Action::Close`] follows.
+    /// Whether to go on reading. If not, [`Action::Resume`], [`Action::Yield`] or [`Action::Close`] follows.
     pub goes_on: bool,
 }
 
@@ -53,6 +53,8 @@ pub enum Action {
     Move(ConnectionKey, u16),
     /// Read again.
     Resume(ConnectionKey),
+    /// Read again, after what had already arrived for the other connections was taken.
+    Yield(ConnectionKey),
     /// Tell whoever wants to know.
     Event(Event),
 }
