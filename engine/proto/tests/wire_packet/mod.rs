@@ -19,7 +19,7 @@ pub struct Draft {
     flags: [bool; 3],
     qos: QoS,
     number: u16,
-    reason: ReasonCode,
+    pub reason: ReasonCode,
     name: String,
     pub username: Option<String>,
     pub password: Option<Vec<u8>>,
