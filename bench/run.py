@@ -7,6 +7,7 @@ those of the kernel's own accounting, for all their threads.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import resource
@@ -30,6 +31,8 @@ from measure import Result  # noqa: E402
 from peers import Peer  # noqa: E402
 
 PAGE = ROOT / "docs" / "performance.md"
+REASONS = ROOT / "bench" / "reasons.json"
+"""Why a goal is not met, by its name: written by who has profiled it."""
 ROUNDS = 3
 PACE = 10_000
 """Deliveries per second of the paced cases."""
@@ -136,7 +139,10 @@ class Goals:
     def text(self) -> str:
         """Those that are not met first."""
         rows = [[name, wanted, found, "yes" if met else "**no**"] for name, wanted, found, met in self.rows]
-        return "## Goals\n\n" + table(["Goal", "Wanted", "Measured", "Met"], sorted(rows, key=lambda row: row[3]))
+        text = "## Goals\n\n" + table(["Goal", "Wanted", "Measured", "Met"], sorted(rows, key=lambda row: row[3]))
+        reasons = json.loads(REASONS.read_text())
+        unmet = [f"- **{name}**: {reasons.get(name, 'not yet explained.')}" for name, *_, met in self.rows if not met]
+        return "\n\n".join([text, "What a profiler says of those that are not met:", *unmet] if unmet else [text])
 
 
 GOALS = Goals()
