@@ -153,7 +153,7 @@ impl Registry {
         let hasher = || FixedState::with_seed(seed);
         let mut deadlines = Deadlines::default();
         if shard == 0 {
-            deadlines.push(PURGE_INTERVAL, Due::Retained);
+            let _is_too_long = deadlines.push(PURGE_INTERVAL, Due::Retained);
         }
         Self {
             shard,
@@ -328,7 +328,7 @@ impl Registry {
                 }
                 Due::Retained => {
                     self.router.purge_retained(now);
-                    self.deadlines.push(now + PURGE_INTERVAL, Due::Retained);
+                    self.push_deadline(now + PURGE_INTERVAL, Due::Retained);
                 }
             }
         }
@@ -613,8 +613,7 @@ impl Registry {
         if let Some(connection) = self.connections.get_current(key.slot, key.generation) {
             if at < connection.due_at {
                 connection.due_at = at;
-                self.deadlines
-                    .push(at, Due::Connection(key.slot, key.generation));
+                self.push_deadline(at, Due::Connection(key.slot, key.generation));
             }
         }
     }
@@ -624,10 +623,28 @@ impl Registry {
         if let Some(session) = self.sessions.get_mut(slot) {
             if at < session.due_at {
                 session.due_at = at;
-                self.deadlines
-                    .push(at, Due::Session(slot, session.key.generation));
+                let generation = session.key.generation;
+                self.push_deadline(at, Due::Session(slot, generation));
             }
         }
+    }
+
+    fn push_deadline(&mut self, at: Time, due: Due) {
+        if !self.deadlines.push(at, due) {
+            return;
+        }
+        let (connections, sessions) = (&self.connections, &self.sessions);
+        self.deadlines.tidy(|at, due| match due {
+            Due::Connection(slot, generation) => {
+                connections.is_current(slot, generation)
+                    && connections.get(slot).is_some_and(|c| c.due_at == at)
+            }
+            Due::Session(slot, generation) => {
+                sessions.is_current(slot, generation)
+                    && sessions.get(slot).is_some_and(|s| s.due_at == at)
+            }
+            Due::Retained => true,
+        });
     }
 
     /// The next random number; seeded from outside, not for long-lived secrets.
