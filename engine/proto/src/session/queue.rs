@@ -61,6 +61,10 @@ impl Queue {
     ) {
         self.drop_aged(now, limits, dropped);
         let size = delivery.message.len();
+        if limits.bytes > 0 && size > limits.bytes {
+            // No room that could be made is enough.
+            return dropped(delivery, Drop::QueueFull);
+        }
         while self.is_full(size, limits) {
             if delivery.qos == QoS::AtMostOnce || self.is_empty() {
                 return dropped(delivery, Drop::QueueFull);
@@ -100,7 +104,7 @@ impl Queue {
         while self
             .waiting
             .front()
-            .is_some_and(|first| first.since + limits.age <= now)
+            .is_some_and(|first| first.since.saturating_add(limits.age) <= now)
         {
             if let Some(delivery) = self.pop() {
                 dropped(delivery, Drop::QueueAge);
@@ -110,20 +114,19 @@ impl Queue {
 
     /// Drops the QoS 0 messages of a session that lost its connection.
     pub fn drop_qos0(&mut self, dropped: &mut dyn FnMut(Delivery, Drop)) {
-        let mut at = 0;
-        while self.qos0 > 0 && at < self.waiting.len() {
-            if self
-                .waiting
-                .get(at)
-                .is_some_and(|waiting| waiting.delivery.qos == QoS::AtMostOnce)
-            {
-                if let Some(delivery) = self.take(at) {
-                    dropped(delivery, Drop::ConnectionLost);
-                }
+        if self.qos0 == 0 {
+            return;
+        }
+        // In one pass: taking them out one by one would move the others each time.
+        for waiting in std::mem::take(&mut self.waiting) {
+            if waiting.delivery.qos == QoS::AtMostOnce {
+                self.bytes -= waiting.delivery.message.len();
+                dropped(waiting.delivery, Drop::ConnectionLost);
             } else {
-                at += 1;
+                self.waiting.push_back(waiting);
             }
         }
+        self.qos0 = 0;
     }
 
     fn is_full(&self, size: usize, limits: &QueueLimits) -> bool {
@@ -225,6 +228,27 @@ mod tests {
             [("f".into(), Drop::QueueFull)]
         );
         assert_eq!(queue.len(), 3);
+    }
+
+    #[test]
+    fn a_message_that_can_never_fit_pushes_nobody_out() {
+        let mut queue = Queue::default();
+        push(&mut queue, 0, "a", QoS::AtLeastOnce);
+        let limits = QueueLimits {
+            bytes: queue.bytes() + 10,
+            ..LIMITS
+        };
+        let long = "x".repeat(queue.bytes() + 10);
+        let mut gone = Vec::new();
+        queue.push(
+            0,
+            delivery(&long, QoS::AtLeastOnce),
+            &limits,
+            &mut |delivery, _| {
+                gone.push(delivery.message.content().topic_str().to_owned());
+            },
+        );
+        assert_eq!((gone, queue.len()), (vec![long], 1));
     }
 
     #[test]
