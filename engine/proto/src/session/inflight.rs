@@ -71,6 +71,9 @@ pub struct Inflight {
 /// Ids are 1..=65535.
 const IDS: usize = 65_535;
 
+/// A longer ring that is nearly all acknowledged is cut short.
+const SPARSE: usize = 1024;
+
 impl Inflight {
     /// Messages awaiting an acknowledgement.
     #[inline]
@@ -218,8 +221,26 @@ impl Inflight {
             self.ring.pop_front();
             self.front_id = self.id_at(1);
         }
+        if self.ring.len() > SPARSE && self.ring.len() > 8 * self.len() {
+            self.cut_short();
+        }
         if self.ring.is_empty() && self.ring.capacity() > 256 {
             self.ring = VecDeque::new();
+        }
+    }
+
+    /// Moves what is open in the older half aside: a message that a client never acknowledges must not keep the
+    /// places of all that follow.
+    #[cold]
+    fn cut_short(&mut self) {
+        for _ in 0..self.ring.len() / 2 {
+            let id = self.front_id;
+            if let Some(entry) = self.ring.pop_front() {
+                if entry.awaits.is_some() {
+                    self.stragglers.push((id, entry));
+                }
+            }
+            self.front_id = self.id_at(1);
         }
     }
 
@@ -310,6 +331,23 @@ mod tests {
             Acknowledged::Done(_)
         ));
         assert!(inflight.is_empty());
+    }
+
+    #[test]
+    fn an_open_message_does_not_keep_the_places_of_all_that_follow() {
+        let mut inflight = Inflight::default();
+        let stuck = inflight.push(QoS::AtLeastOnce, None);
+        for _ in 0..10_000 {
+            let id = inflight.push(QoS::AtLeastOnce, None);
+            assert!(matches!(
+                inflight.finish(id, Awaits::PubAck),
+                Acknowledged::Done(_)
+            ));
+        }
+        assert!(inflight.ring.len() <= 2 * SPARSE, "{}", inflight.ring.len());
+        let last = inflight.push(QoS::AtLeastOnce, None);
+        let open: Vec<u16> = inflight.iter().map(|(id, _, _)| id).collect();
+        assert_eq!(open, [stuck, last], "the oldest is sent again first");
     }
 
     #[test]

@@ -1,0 +1,45 @@
+//! Sessions of one shard in corners that a client reaches by an unusual order of things.
+
+mod session_world;
+
+use nanomq_proto::SECOND;
+use nanomq_proto::session::registry::{Command, Level};
+use nanomq_proto::session::settings::Settings;
+use nanomq_proto::wire::packet::{Ack, Disconnect, Packet, QoS};
+use nanomq_proto::wire::tables::{Properties, Property, ReasonCode};
+use session_world::{Seen, World};
+use std::sync::Arc;
+
+fn properties(list: &[Property<'_>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for property in list {
+        property.encode(&mut out);
+    }
+    out
+}
+
+#[test]
+fn one_message_left_open_does_not_hold_the_place_of_all_that_follow() {
+    let mut world = World::new(1, Settings::default());
+    let client = world.connect(0, "a", 0, true);
+    world.subscribe(client, &["t"], QoS::AtLeastOnce);
+    world.receive(client);
+    for number in 0..70_000u32 {
+        world.publish(client, "t", &number.to_be_bytes(), QoS::AtLeastOnce);
+        let id = world.receive(client).iter().find_map(|seen| match seen {
+            Seen::Publish { id, .. } => Some(*id),
+            Seen::Other(..) => None,
+        });
+        let packet_id = id.unwrap_or_default();
+        assert!(packet_id > u16::from(number > 0), "message {number}");
+        if number > 0 {
+            let ack = Ack {
+                packet_id,
+                reason: ReasonCode::SUCCESS,
+                properties: Properties::EMPTY,
+            };
+            world.send(client, &Packet::PubAck(ack));
+        }
+    }
+    assert_eq!(world.sum(|ledger| ledger.queued.value()), 1);
+}
