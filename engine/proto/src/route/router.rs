@@ -11,7 +11,7 @@ use super::index::{
 use super::message::{Content, Message};
 use super::retained::Retained;
 use crate::Time;
-use crate::wire::topic::Filter;
+use crate::wire::topic::{Filter, matches};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -135,9 +135,16 @@ impl Router {
         read(&self.index).id_of(filter)
     }
 
-    /// A share group with its members as they are now.
-    pub fn group(&self, id: FilterId) -> Option<GroupRoute> {
-        read(&self.index).group(id)
+    /// A share group with its members as they are now, if it gets messages of this topic: the number may have gone
+    /// to another group since.
+    pub fn group(&self, id: FilterId, topic: &str) -> Option<GroupRoute> {
+        let index = read(&self.index);
+        let mut text = String::new();
+        index.text_of(id, &mut text);
+        if !matches(plain_filter(&text), topic) {
+            return None;
+        }
+        index.group(id)
     }
 
     /// The text of a subscription's filter, as the client sent it.

@@ -229,7 +229,7 @@ impl Registry {
         not: SessionKey,
     ) -> bool {
         let content = message.content();
-        let Some(group) = self.router.group(filter) else {
+        let Some(group) = self.router.group(filter, content.topic_str()) else {
             return false;
         };
         let strategy = self.settings.share_strategy;
@@ -289,7 +289,7 @@ impl Registry {
         grant: Grant<'_>,
     ) {
         let Some(session) = self.sessions.get_current(to.slot, to.generation) else {
-            return;
+            return self.gone(now, outgoing, to, grant.shared);
         };
         self.ledger.accepted.add(1);
         let online = session
@@ -329,6 +329,26 @@ impl Registry {
             self.ledger.queued.add(1);
         }
         note_output(connection, slot, &mut self.dirty, &mut self.urgent);
+    }
+
+    /// A copy from another shard came after its session had ended: another member of the share group gets it, or
+    /// it is dropped.
+    #[cold]
+    fn gone(
+        &mut self,
+        now: Time,
+        outgoing: &mut Outgoing<'_>,
+        to: SessionKey,
+        shared: Option<FilterId>,
+    ) {
+        if let Some(filter) = shared {
+            let message = Arc::clone(outgoing.message());
+            if self.redeliver(now, &message, filter, to) {
+                return;
+            }
+        }
+        self.ledger.accepted.add(1);
+        self.ledger.count_drop(Drop::SessionEnded, 1);
     }
 
     /// Lets a copy wait in the session's queue.

@@ -121,7 +121,10 @@ impl Registry {
         for (at, target) in targets.iter().enumerate() {
             match self.pass_to(target, &mut forms) {
                 Passed::Whole => receivers += 1,
-                Passed::Nothing => {}
+                Passed::Nothing => {
+                    self.ledger.accepted.add(run.packets);
+                    self.ledger.count_drop(Drop::SessionEnded, run.packets);
+                }
                 Passed::NotYet => buffers.singles.push(at as u32),
             }
         }
