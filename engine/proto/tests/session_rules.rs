@@ -19,6 +19,25 @@ fn properties(list: &[Property<'_>]) -> Vec<u8> {
 }
 
 #[test]
+fn an_alias_holds_though_the_message_that_set_it_is_refused() {
+    let settings = Settings {
+        payload_format_check: true,
+        ..Settings::default()
+    };
+    let mut world = World::new(1, settings);
+    let client = world.connect(0, "a", 0, true);
+    world.subscribe(client, &["t"], QoS::AtMostOnce);
+    world.receive(client);
+    let text = properties(&[Property::PayloadFormatIndicator(1), Property::TopicAlias(1)]);
+    world.publish_with(client, "t", b"\xFF", QoS::AtLeastOnce, &text);
+    let refused = ReasonCode::PAYLOAD_FORMAT_INVALID.0;
+    assert_eq!(world.receive(client), [Seen::Other(4, vec![refused])]);
+    let alias = properties(&[Property::TopicAlias(1)]);
+    world.publish_with(client, "", b"x", QoS::AtMostOnce, &alias);
+    assert_eq!(world.payloads(client), [b"x"]);
+}
+
+#[test]
 fn one_message_left_open_does_not_hold_the_place_of_all_that_follow() {
     let mut world = World::new(1, Settings::default());
     let client = world.connect(0, "a", 0, true);

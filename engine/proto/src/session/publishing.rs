@@ -152,6 +152,13 @@ impl Registry {
         {
             self.properties = kept;
             self.ledger.publish_refused.add(1);
+            // The client goes on with the alias: a message is refused, not the packet.
+            if let (Some(alias), Some(connection)) =
+                (directions.alias, self.connections.get_mut(slot))
+            {
+                let maximum = self.settings.max_topic_alias;
+                resolve(&mut connection.aliases_in, alias, maximum, raw)?;
+            }
             self.acknowledge(slot, session, raw, ReasonCode::PAYLOAD_FORMAT_INVALID);
             return Ok(());
         }
