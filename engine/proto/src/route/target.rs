@@ -15,6 +15,8 @@ pub struct Route {
     pub ids: Box<[u32]>,
     /// How the groups choose.
     pub strategy: ShareStrategy,
+    /// Too large for every publisher to keep it.
+    pub is_large: bool,
     /// What [`NoLocal::Mixed`] targets get of their own messages, ordered by session.
     mixed: Box<[Own]>,
 }
@@ -84,6 +86,11 @@ impl Route {
     /// Whether nobody gets the message.
     pub const fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.groups.is_empty()
+    }
+
+    /// How much it holds, counted in targets. One client can bring thousands of identifiers to one target.
+    pub const fn weight(&self) -> usize {
+        self.targets.len() + self.groups.len() + self.mixed.len() + self.ids.len() / 4
     }
 
     /// Subscription identifiers of one of this route's targets [MQTT-3.3.4-3].
@@ -171,13 +178,16 @@ impl Matches {
             }
             targets.push(target);
         }
-        Route {
+        let mut route = Route {
             targets: targets.into_boxed_slice(),
             groups: self.groups.into_boxed_slice(),
             ids: ids.into_boxed_slice(),
             strategy,
+            is_large: false,
             mixed: mixed.into_boxed_slice(),
-        }
+        };
+        route.is_large = route.weight() > LARGE;
+        route
     }
 }
 
@@ -226,3 +236,6 @@ impl From<Target> for Own {
         }
     }
 }
+
+/// Weight of a route that the shard's cache keeps, but no connection.
+const LARGE: usize = 1000;

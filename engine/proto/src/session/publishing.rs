@@ -294,7 +294,7 @@ impl Registry {
     #[inline]
     fn restore(&mut self, slot: u32, cached: CachedRoute) {
         // A long list of receivers is looked up again rather than held by every publisher.
-        if cached.route.targets.len() > CONNECTION_TARGETS {
+        if cached.route.is_large {
             return;
         }
         if let Some(connection) = self.connections.get_mut(slot) {
@@ -328,10 +328,10 @@ impl Registry {
         if topic.len() > CACHED_TOPIC_BYTES {
             return (route, stamp);
         }
-        self.routes_targets += route.targets.len();
+        self.routes_targets += route.weight();
         if self.routes.len() >= ROUTES || self.routes_targets > ROUTES_TARGETS {
             self.routes.clear();
-            self.routes_targets = route.targets.len();
+            self.routes_targets = route.weight();
         }
         let cached = CachedRoute {
             topic: Vec::new(),
@@ -602,8 +602,6 @@ const ROUTES: usize = 4096;
 const ROUTES_TARGETS: usize = 1_000_000;
 /// Longer topics are looked up every time: a cache must not become a store for strangers' names.
 const CACHED_TOPIC_BYTES: usize = 512;
-/// Receivers in a route that a connection keeps.
-const CONNECTION_TARGETS: usize = 1000;
 /// A message that awaits another packet than the one that came, section 4.3: inconsistent with the
 /// state of the session, so the end of the connection. `[MQTT-4.13.1-1]`
 const UNEXPECTED: DecodeError =
