@@ -38,6 +38,36 @@ fn an_alias_holds_though_the_message_that_set_it_is_refused() {
 }
 
 #[test]
+fn a_retained_message_has_no_higher_qos_than_was_granted() {
+    let settings = Settings {
+        max_qos: QoS::AtMostOnce,
+        ..Settings::default()
+    };
+    let mut world = World::new(1, settings);
+    let message = nanomq_proto::session::publishing::LocalPublish {
+        topic: "t",
+        payload: b"x",
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        properties: Properties::EMPTY,
+    };
+    world.shards[0].publish_local(0, &message);
+    let client = world.connect(0, "a", 0, true);
+    world.subscribe(client, &["t"], QoS::AtLeastOnce);
+    let seen = world.receive(client);
+    assert!(
+        matches!(
+            seen[1],
+            Seen::Publish {
+                qos: QoS::AtMostOnce,
+                ..
+            }
+        ),
+        "{seen:?}"
+    );
+}
+
+#[test]
 fn one_message_left_open_does_not_hold_the_place_of_all_that_follow() {
     let mut world = World::new(1, Settings::default());
     let client = world.connect(0, "a", 0, true);

@@ -49,7 +49,11 @@ impl Registry {
                     _ => false,
                 };
             if sends_retained {
-                replays.push((filter.filter, *options));
+                let granted = SubscribeOptions {
+                    qos: options.qos.min(self.settings.max_qos),
+                    ..*options
+                };
+                replays.push((filter.filter, granted));
             }
             reasons.push(if reason.is_error() && version < Version::V5 {
                 SUBACK_FAILURE
