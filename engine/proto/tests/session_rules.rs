@@ -68,6 +68,32 @@ fn a_retained_message_has_no_higher_qos_than_was_granted() {
 }
 
 #[test]
+fn a_session_that_kept_nothing_cannot_be_kept_by_its_disconnect() {
+    let mut world = World::new(
+        1,
+        Settings {
+            max_session_expiry_s: 0,
+            ..Settings::default()
+        },
+    );
+    let client = world.connect(0, "a", 100, true);
+    world.subscribe(client, &["t"], QoS::AtLeastOnce);
+    world.receive(client);
+    world.publish(client, "t", b"x", QoS::AtLeastOnce);
+    // A reload that allows what CONNECT did not get.
+    let settings = Arc::new(Settings::default());
+    world.shards[0].submit(0, Command::Configure(settings, Level::Info));
+    let expiry = properties(&[Property::SessionExpiryInterval(100)]);
+    let disconnect = Disconnect {
+        reason: ReasonCode::SUCCESS,
+        properties: Properties::from_validated(&expiry),
+    };
+    world.send(client, &Packet::Disconnect(disconnect));
+    assert_eq!(world.sum(|ledger| ledger.sessions.value()), 0);
+    assert!(world.adds_up());
+}
+
+#[test]
 fn one_message_left_open_does_not_hold_the_place_of_all_that_follow() {
     let mut world = World::new(1, Settings::default());
     let client = world.connect(0, "a", 0, true);

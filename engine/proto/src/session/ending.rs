@@ -30,7 +30,8 @@ impl Registry {
                 ));
             }
             let limit = self.settings.max_session_expiry_s;
-            if let Some(session) = self.sessions.get_mut(session) {
+            // What was sent while nothing had to be kept could not be sent again.
+            if let Some(session) = self.sessions.get_mut(session).filter(|s| s.keeps()) {
                 session.expiry_s = asked.min(limit);
             }
         }
