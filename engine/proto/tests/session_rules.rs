@@ -94,6 +94,19 @@ fn a_session_that_kept_nothing_cannot_be_kept_by_its_disconnect() {
 }
 
 #[test]
+fn a_shutdown_publishes_the_wills_that_wait() {
+    let mut world = World::new(1, Settings::default());
+    let watcher = world.connect(0, "w", 0, true);
+    world.subscribe(watcher, &["will"], QoS::AtMostOnce);
+    world.receive(watcher);
+    let client = world.connect_with_will(0, "a", "will", 600);
+    world.lose(client);
+    assert_eq!(world.payloads(watcher), Vec::<Vec<u8>>::new());
+    world.shards[0].submit(SECOND, Command::Shutdown);
+    assert_eq!(world.payloads(watcher), [b"gone"]);
+}
+
+#[test]
 fn one_message_left_open_does_not_hold_the_place_of_all_that_follow() {
     let mut world = World::new(1, Settings::default());
     let client = world.connect(0, "a", 0, true);

@@ -402,6 +402,18 @@ impl Registry {
 
     /// The broker ends: wills first, while there is somebody to get them, then the good-byes.
     pub(super) fn shut_down(&mut self, now: Time) {
+        let waiting: Vec<u32> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.delayed_will.is_some())
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in waiting {
+            let session = self.sessions.get_mut(slot);
+            if let Some(will) = session.and_then(|session| session.delayed_will.take()) {
+                self.publish_will(now, &will);
+            }
+        }
         let slots: Vec<u32> = self.connections.iter().map(|(slot, _)| slot).collect();
         for &slot in &slots {
             if let Some(will) = self
