@@ -48,7 +48,10 @@ impl Bucket {
         let passed = now.saturating_sub(self.at) as f64 / SECOND as f64;
         self.level = (self.level + passed * self.rate).min(self.rate.max(1.0)) - units;
         self.at = now;
-        (self.level < 0.0).then(|| now + (-self.level / self.rate * SECOND as f64) as Time + 1)
+        (self.level < 0.0).then(|| {
+            now.saturating_add((-self.level / self.rate * SECOND as f64) as Time)
+                .saturating_add(1)
+        })
     }
 }
 
