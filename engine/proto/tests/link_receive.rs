@@ -221,3 +221,26 @@ fn a_packet_of_a_client_is_an_error() {
         ReasonCode::PROTOCOL_ERROR
     );
 }
+
+#[test]
+fn messages_held_back_are_acknowledged_in_order_when_there_is_room() {
+    let mut peer = Peer::connected(with(&[Property::ReceiveMaximum(2)]));
+    peer.link.hold_back(0, true);
+    peer.answer(incoming(1, QoS::AtLeastOnce, false)).unwrap();
+    peer.answer(incoming(2, QoS::ExactlyOnce, false)).unwrap();
+    assert_eq!(peer.sent(), [""; 0]);
+    peer.link.hold_back(0, false);
+    assert_eq!(peer.sent(), ["PUBACK 1 0x0", "PUBREC 2 0x0"]);
+}
+
+#[test]
+fn no_more_messages_are_held_back_than_the_receive_maximum() {
+    let mut peer = Peer::connected(with(&[Property::ReceiveMaximum(2)]));
+    peer.link.hold_back(0, true);
+    peer.answer(incoming(1, QoS::AtLeastOnce, false)).unwrap();
+    peer.answer(incoming(2, QoS::AtLeastOnce, false)).unwrap();
+    let error = peer
+        .answer(incoming(3, QoS::AtLeastOnce, false))
+        .unwrap_err();
+    assert_eq!(error.reason(), ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
+}

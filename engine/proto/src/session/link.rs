@@ -74,6 +74,8 @@ pub struct Link {
     aliases: InboundAliases,
     subscriptions: Subscriptions,
     scram: Option<Box<ScramClient>>,
+    /// Received messages are not acknowledged for now.
+    holds_back: bool,
     /// CONNECT of this connection asked for a clean start.
     asked_clean: bool,
     /// A connection was made before, so a session may exist.
@@ -168,6 +170,7 @@ impl Link {
             aliases: InboundAliases::new(alias_maximum),
             subscriptions: Subscriptions::default(),
             scram: None,
+            holds_back: false,
             asked_clean: true,
             had_session: false,
             session_expiry_s,
@@ -439,9 +442,28 @@ impl Link {
             }));
         }
         if matches!(step, Step::DeliverAndAnswer | Step::Answer) {
+            if self.holds_back && qos != QoS::AtMostOnce {
+                return self
+                    .incoming
+                    .delay(qos, packet_id)
+                    .map_err(LinkError::Protocol);
+            }
             self.put_acknowledgement(qos, packet_id, ReasonCode::SUCCESS);
         }
         Ok(())
+    }
+
+    /// Leaves received messages unacknowledged until told otherwise: the server sends no more than the receive
+    /// maximum then, while its answers still arrive. What is left at the end of a connection comes again.
+    pub fn hold_back(&mut self, now: Time, holds: bool) {
+        self.holds_back = holds;
+        if holds {
+            return;
+        }
+        for (qos, packet_id) in self.incoming.take_due() {
+            self.last_sent = now;
+            self.put_acknowledgement(qos, packet_id, ReasonCode::SUCCESS);
+        }
     }
 
     /// Ends the exchange of one published message.

@@ -33,6 +33,8 @@ pub(super) struct Incoming {
     receive_maximum: u16,
     manual: bool,
     held: HashMap<u16, Held>,
+    /// Answers that are due and wait until the caller has room, in the order of the messages.
+    due: Vec<(QoS, u16)>,
 }
 
 impl Incoming {
@@ -41,12 +43,28 @@ impl Incoming {
             receive_maximum,
             manual,
             held: HashMap::new(),
+            due: Vec::new(),
         }
     }
 
     /// The connection is gone: QoS 1 comes again with whatever id, QoS 2 with its own.
     pub(super) fn disconnected(&mut self) {
+        self.due.clear();
         self.held.retain(|_, held| *held != Held::AtLeastOnce);
+    }
+
+    /// An answer that waits. More than the receive maximum cannot be due.
+    pub(super) fn delay(&mut self, qos: QoS, packet_id: u16) -> Result<(), DecodeError> {
+        if self.due.len() >= usize::from(self.receive_maximum) {
+            return Err(TOO_MANY);
+        }
+        self.due.push((qos, packet_id));
+        Ok(())
+    }
+
+    /// The answers that waited.
+    pub(super) fn take_due(&mut self) -> Vec<(QoS, u16)> {
+        std::mem::take(&mut self.due)
     }
 
     /// The server has no session: its ids mean something else from now on.
@@ -67,11 +85,7 @@ impl Incoming {
             Some(Held::ExactlyOnce) if qos == QoS::ExactlyOnce => return Ok(Step::Nothing),
             Some(_) => {}
             None if self.held.len() >= usize::from(self.receive_maximum) => {
-                // [MQTT-3.3.4-9]
-                return Err(DecodeError {
-                    reason: ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
-                    what: "more QoS 1 and 2 messages than the receive maximum",
-                });
+                return Err(TOO_MANY);
             }
             None => {}
         }
@@ -110,3 +124,9 @@ impl Incoming {
         }
     }
 }
+
+/// [MQTT-3.3.4-9]
+const TOO_MANY: DecodeError = DecodeError {
+    reason: ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
+    what: "more QoS 1 and 2 messages than the receive maximum",
+};
