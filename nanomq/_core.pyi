@@ -64,6 +64,9 @@ class RawClient:
         """Takes the events that wait; messages only if wanted, behind the others. The client stops reading its
         connection while too many messages wait."""
 
+    def dropped(self) -> int:
+        """QoS 0 messages dropped because too many waited while an answer was awaited."""
+
     def connect(self) -> None:
         """Connects; `connected`, `refused` or `lost` follows."""
 

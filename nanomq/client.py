@@ -196,6 +196,10 @@ class Client:
     alias; `send_window` bounds unacknowledged messages, `max_queue_bytes` those that wait; `timeout` bounds the wait
     for every answer of the server.
 
+    Messages that you do not take hold the server up: the connection is not read while 4096 of them, or 16 MiB, wait.
+    While you await an answer it is read on; then QoS 1 and 2 are acknowledged only when you have taken some, so that
+    no more than `receive_maximum` of them come, and QoS 0 is dropped: `dropped_messages` counts.
+
     `on_connected(connack)`, `on_disconnected(reason)` and `on_auth(reason, properties)` are called on the event loop,
     if set: at every connection, at every lost one (`reason` 0 if the server gave none), and for AUTH packets.
     """
@@ -214,7 +218,7 @@ class Client:
         will: Will | None = None,
         tls: TLS | None = None,
         session_expiry: int | None = None,
-        receive_maximum: int | None = None,
+        receive_maximum: int | None = 1024,
         maximum_packet_size: int | None = None,
         topic_alias_maximum: int | None = None,
         request_response_information: bool | None = None,
@@ -308,6 +312,11 @@ class Client:
     def is_connected(self) -> bool:
         """Whether the server has accepted the connection and it is not lost."""
         return self._is_connected
+
+    @property
+    def dropped_messages(self) -> int:
+        """QoS 0 messages of this connection dropped because too many waited while an answer was awaited."""
+        return self._raw.dropped() if self._raw is not None else 0
 
     @property
     def messages(self) -> AsyncIterator[Message]:

@@ -278,6 +278,26 @@ def test_more_messages_than_fit_all_arrive_in_order(client: MakeClient, unique: 
 def test_messages_can_be_iterated_until_disconnect(client: MakeClient, unique: str) -> None:
     async def scenario() -> None:
         got: list[Message] = []
+@pytest.mark.broker(config={"mqtt": {"max_mqueue_len": 100_000, "max_mqueue_bytes": "256MB"}})
+@pytest.mark.parametrize("qos", [0, 1])
+def test_messages_that_nobody_takes_are_bounded_while_an_answer_is_awaited(
+    client: MakeClient, unique: str, qos: int
+) -> None:
+    async def scenario() -> None:
+        async with client(client_id=unique, receive_maximum=100) as c, client(client_id=f"{unique}p") as publisher:
+            await c.subscribe(unique, qos=qos)
+            for _ in range(30):
+                await asyncio.gather(*[publisher.publish(unique, bytes(1000), qos=qos) for _ in range(1000)])
+                assert await c.unsubscribe("nothing") == [0x11], "answers pass messages that nobody takes"
+            waiting = 0
+            while waiting + c.dropped_messages < 30_000:
+                await c.next_message(timeout=WAIT_S)
+                waiting += 1
+            assert c.dropped_messages == 0 if qos else c.dropped_messages > 10_000
+
+    run(scenario())
+
+
         async with client(client_id=unique) as c:
             await c.subscribe(unique)
             await c.publish(unique, "1")

@@ -2,8 +2,9 @@
 //!
 //! A [`Client`] is a handle. Commands go into its mailbox, events come out of it; the thread `nanomq-client` of the
 //! process, started with the first client, drives them all. A client whose messages are not taken stops reading its
-//! connection, so a slow user holds the server up instead of filling memory; except while an answer is awaited, which
-//! stands behind the messages.
+//! connection, so a slow user holds the server up instead of filling memory. An answer that is awaited stands behind the
+//! messages, so until it comes they are read: those of QoS 1 and 2 are left unacknowledged, which holds the server up at
+//! the receive maximum, and those of QoS 0 are dropped and counted.
 
 mod driver;
 mod mailbox;
@@ -106,6 +107,11 @@ impl Client {
     /// Takes the events that wait; messages only if wanted, behind the others.
     pub fn drain(&self, with_messages: bool) -> Vec<Event> {
         self.mailbox.drain(with_messages)
+    }
+
+    /// Messages of QoS 0 dropped since the client was made, because too many waited while an answer was awaited.
+    pub fn dropped(&self) -> u64 {
+        self.mailbox.dropped()
     }
 
     /// Connects; [`Event::Connected`], [`Event::Refused`] or [`Event::Lost`] follows.

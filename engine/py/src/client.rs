@@ -166,6 +166,10 @@ impl RawClient {
         Ok(list)
     }
 
+    fn dropped(&self) -> u64 {
+        self.0.dropped()
+    }
+
     fn connect(&self) {
         self.0.connect();
     }

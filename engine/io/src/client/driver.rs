@@ -79,6 +79,8 @@ struct Driver {
     events: Vec<Event>,
     /// Beginning of a packet whose rest is not here yet.
     partial: Vec<u8>,
+    /// Too many messages wait for the user.
+    has_no_room: bool,
     /// A connection is there or on its way.
     is_active: bool,
     /// Set by a command, taken where the driver waits.
@@ -97,6 +99,7 @@ pub(super) async fn run(mailbox: Arc<Mailbox>, link: Link, options: ClientOption
         commands: VecDeque::new(),
         events: Vec::new(),
         partial: Vec::new(),
+        has_no_room: false,
         is_active: false,
         ending: None,
         was_connected: false,
@@ -232,8 +235,11 @@ impl Driver {
     /// Everything that can be done now: commands, writing, reading, time.
     fn poll_connection(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<End> {
         for _ in 0..TURNS {
-            // An answer stands behind the messages: who waits for it before taking more would wait for ever.
-            let is_full = self.take_commands(cx) && !self.link.awaits_answers();
+            // An answer stands behind the messages: who waits for it before taking more would wait for ever. So they
+            // are read on, but the server is not told that they came, and QoS 0 goes no further.
+            self.has_no_room = self.take_commands(cx);
+            self.link.hold_back(now(), self.has_no_room);
+            let is_full = self.has_no_room && !self.link.awaits_answers();
             if let Some(end) = self.ending.take() {
                 return Poll::Ready(end);
             }
@@ -297,6 +303,8 @@ impl Driver {
         let mut end = None;
         let events = &mut self.events;
         let mut client_id_at = None;
+        let has_room = !self.has_no_room;
+        let mut dropped = 0;
         let result = self.link.receive(now(), input, &mut |event| match event {
             LinkEvent::Refused { reason, properties } => {
                 end = Some(End::Refused(reason, properties.as_bytes().to_vec()));
@@ -308,6 +316,9 @@ impl Driver {
                     properties: properties.as_bytes().to_vec(),
                     text,
                 });
+            }
+            LinkEvent::Message(message) if message.qos == QoS::AtMostOnce && !has_room => {
+                dropped += 1
             }
             event => {
                 if matches!(event, LinkEvent::Connected { .. }) {
@@ -323,6 +334,7 @@ impl Driver {
             self.was_connected = true;
         }
         self.mailbox.tell(&mut self.events);
+        self.mailbox.count_dropped(dropped);
         let used = result.map_err(End::lost)?;
         end.map_or(Ok(used), Err)
     }

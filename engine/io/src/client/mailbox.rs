@@ -166,6 +166,8 @@ struct Inner {
     /// Messages; written by the driver, taken by the handle.
     messages: Vec<Event>,
     message_bytes: usize,
+    /// Messages that found no room.
+    dropped: u64,
     /// The descriptor is readable.
     is_signalled: bool,
     /// The driver's task, when it waits.
@@ -245,6 +247,18 @@ impl Mailbox {
         if !std::mem::replace(&mut inner.is_signalled, true) {
             self.fd.set();
         }
+    }
+
+    /// Messages of QoS 0 found no room.
+    pub(super) fn count_dropped(&self, count: u64) {
+        if count > 0 {
+            self.lock().dropped += count;
+        }
+    }
+
+    /// How many did so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.lock().dropped
     }
 
     /// Takes the waiting commands and notes whom to wake; tells whether there are too many messages.
