@@ -8,7 +8,7 @@ use tungstenite::handshake::client::Response;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response};
 use tungstenite::handshake::{client, derive_accept_key};
-use tungstenite::http::HeaderMap;
+use tungstenite::http::{HeaderMap, HeaderValue};
 
 /// Longest request or response, headers included.
 pub const LONGEST_HEADER: usize = 8 * 1024;
@@ -40,7 +40,7 @@ pub enum Upgrade {
 /// Answers the request of a client, if `input` holds the whole of it.
 pub fn server(input: &[u8], path: &str) -> Upgrade {
     let window = input.get(..LONGEST_HEADER).unwrap_or(input);
-    let (consumed, request) = match Request::try_parse(window) {
+    let (consumed, mut request) = match Request::try_parse(window) {
         Ok(Some(parsed)) => parsed,
         Ok(None) if input.len() < LONGEST_HEADER => return Upgrade::Incomplete,
         Ok(None) => {
@@ -62,6 +62,7 @@ pub fn server(input: &[u8], path: &str) -> Upgrade {
             &format!("nothing is at {}; MQTT is at {path}", request.uri().path()),
         );
     }
+    combine(request.headers_mut());
     let checked = match create_response(&request) {
         Ok(response) => response,
         Err(error) => {
@@ -76,15 +77,10 @@ pub fn server(input: &[u8], path: &str) -> Upgrade {
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {}\r\n",
         header(checked.headers(), "Sec-WebSocket-Accept")
     );
-    let offered: Vec<&str> = request
-        .headers()
-        .get_all("Sec-WebSocket-Protocol")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .collect();
-    match SUBPROTOCOLS.iter().find(|name| offered.contains(name)) {
+    let offers = |name: &str| {
+        words(request.headers(), "Sec-WebSocket-Protocol").any(|offered| offered == name)
+    };
+    match SUBPROTOCOLS.iter().find(|name| offers(name)) {
         // [MQTT-6.0.0-4]
         Some(name) => response.extend(["Sec-WebSocket-Protocol: ", name, "\r\n"]),
         // [MQTT-6.0.0-3]
@@ -158,10 +154,8 @@ pub fn client_response(input: &[u8], key: &str) -> Result<Option<usize>, String>
     }
     let headers = response.headers();
     let accept = derive_accept_key(key.as_bytes());
-    let is_upgrade = header(headers, "Upgrade").eq_ignore_ascii_case("websocket")
-        && header(headers, "Connection")
-            .split(',')
-            .any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
+    let has = |name, wanted| words(headers, name).any(|word| word.eq_ignore_ascii_case(wanted));
+    let is_upgrade = has("Upgrade", "websocket") && has("Connection", "upgrade");
     if !is_upgrade || header(headers, "Sec-WebSocket-Accept") != accept {
         return Err("the server's answer is not that of a WebSocket server".to_owned());
     }
@@ -174,6 +168,25 @@ pub fn client_response(input: &[u8], key: &str) -> Result<Option<usize>, String>
         other => Err(format!(
             "the server selected the subprotocol `{other}`, not mqtt"
         )),
+    }
+}
+
+/// The words of a list, which may stand in several lines: RFC 9110, section 5.3.
+fn words<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+/// Puts the word that `create_response` looks for into the first line of its list, which is all it reads.
+fn combine(headers: &mut HeaderMap) {
+    for (name, wanted) in [("Connection", "Upgrade"), ("Upgrade", "websocket")] {
+        if words(headers, name).any(|word| word.eq_ignore_ascii_case(wanted)) {
+            headers.insert(name, HeaderValue::from_static(wanted));
+        }
     }
 }
 
@@ -291,6 +304,19 @@ mod tests {
             "400",
             "does not offer mqtt",
         );
+    }
+
+    #[test]
+    fn a_list_may_stand_in_several_lines() {
+        let request = b"GET /mqtt HTTP/1.1\r\nHost: h\r\nConnection: keep-alive\r\nConnection: foo,\tUpgrade\r\n\
+            Upgrade: h2c\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+        assert!(response_to(request).starts_with("HTTP/1.1 101"));
+        let response =
+            b"HTTP/1.1 101 x\r\nConnection: keep-alive\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\
+            Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        let taken = client_response(response, "dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(taken, Ok(Some(response.len())));
     }
 
     #[test]
