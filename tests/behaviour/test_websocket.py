@@ -218,6 +218,18 @@ def test_broken_frame_closes_the_connection(peer: PeerFactory, unique: str, raw:
     client.expect_closed()
 
 
+def test_message_before_a_broken_frame_is_published(peer: PeerFactory, unique: str) -> None:
+    client, observer = peer(), peer()
+    observer.connect(f"{unique}o")
+    observer.subscribe(unique)
+    client.connect(unique)
+    frames = frames_of(client)
+    valid = frames.frame(WebSocket.BINARY, Publish(unique, b"m").encode())
+    frames.stream.sendall(valid + frames.frame(WebSocket.TEXT, b"text"))
+    assert observer.receive().payload == b"m"
+    client.expect_closed()
+
+
 def test_new_message_within_a_fragmented_one_closes_the_connection(peer: PeerFactory, unique: str) -> None:
     client = peer()
     client.connect(unique)

@@ -172,7 +172,12 @@ impl Stages {
                 return self.poll_plain(socket, cx, buf);
             };
             if stage.codec.is_over() {
-                return Poll::Ready(Ok(0));
+                return Poll::Ready(
+                    stage
+                        .codec
+                        .violation()
+                        .map_or(Ok(0), |code| Err(broken(code))),
+                );
             }
             let read = match stage.early.take(buf) {
                 0 => ready!(self.poll_plain(socket, cx, buf))?,
@@ -189,7 +194,7 @@ impl Stages {
             match outcome {
                 Ok(0) => {}
                 Ok(count) => return Poll::Ready(Ok(count)),
-                Err(code) => return Poll::Ready(Err(invalid(format!("WebSocket: {code}")))),
+                Err(code) => return Poll::Ready(Err(broken(code))),
             }
         }
         // A peer that sends nothing but control frames must not keep the others waiting.
@@ -276,6 +281,10 @@ impl Stages {
             if self.may_reply() {
                 self.push_reply()?;
                 continue;
+            }
+            let has_closed = |stage: &WebsocketStage| stage.codec.has_closed();
+            if self.websocket.as_deref().is_some_and(has_closed) {
+                out.clear();
             }
             if out.is_empty() {
                 return Poll::Ready(Ok(()));
@@ -514,6 +523,10 @@ fn some(read: usize) -> io::Result<usize> {
     } else {
         Ok(read)
     }
+}
+
+fn broken(code: CloseCode) -> io::Error {
+    invalid(format!("WebSocket: {code}"))
 }
 
 fn invalid(what: String) -> io::Error {

@@ -65,6 +65,8 @@ pub struct Websocket {
     in_message: bool,
     /// The peer has closed or broken the protocol: nothing is taken any more.
     is_over: bool,
+    /// How the peer broke the protocol.
+    violation: Option<CloseCode>,
     sent_close: bool,
     /// The newest ping that is not answered: older ones need no answer (section 5.5.3).
     pong: Option<Box<[u8]>>,
@@ -109,6 +111,7 @@ impl Websocket {
             partial_len: 0,
             in_message: false,
             is_over: false,
+            violation: None,
             sent_close: false,
             pong: None,
             closing: None,
@@ -122,16 +125,15 @@ impl Websocket {
     ///
     /// # Errors
     /// The peer does not keep to the protocol; the close frame that tells it so is ready for
-    /// [`push_reply`](Self::push_reply).
+    /// [`push_reply`](Self::push_reply). Payload that came before it is handed out first: then the next call fails.
     pub fn unwrap(&mut self, buf: &mut [u8]) -> Result<usize, CloseCode> {
         let (mut at, mut kept) = (0, 0);
         while at < buf.len() && !self.is_over {
             match self.state {
-                State::Header => {
-                    at += self
-                        .take_header(&buf[at..])
-                        .inspect_err(|&code| self.fail(code))?;
-                }
+                State::Header => match self.take_header(&buf[at..]) {
+                    Ok(taken) => at += taken,
+                    Err(code) => self.fail(code),
+                },
                 State::Data { left, key } => {
                     let count = usize::try_from(left)
                         .unwrap_or(usize::MAX)
@@ -156,13 +158,17 @@ impl Websocket {
                     let left = left - count as u8;
                     self.state = State::Control { opcode, left, key };
                     if left == 0 {
-                        self.take_control(opcode, key)
-                            .inspect_err(|&code| self.fail(code))?;
+                        if let Err(code) = self.take_control(opcode, key) {
+                            self.fail(code);
+                        }
                     }
                 }
             }
         }
-        Ok(kept)
+        match self.violation {
+            Some(code) if kept == 0 => Err(code),
+            _ => Ok(kept),
+        }
     }
 
     /// Whether ours is the client's side.
@@ -173,6 +179,16 @@ impl Websocket {
     /// Whether the peer has closed, or has broken the protocol.
     pub const fn is_over(&self) -> bool {
         self.is_over
+    }
+
+    /// How the peer has broken the protocol.
+    pub const fn violation(&self) -> Option<CloseCode> {
+        self.violation
+    }
+
+    /// Whether our close frame is sent, after which nothing may follow: section 5.5.1.
+    pub const fn has_closed(&self) -> bool {
+        self.sent_close
     }
 
     /// Whether a pong or a close frame waits for [`push_reply`](Self::push_reply).
@@ -255,6 +271,7 @@ impl Websocket {
 
     fn fail(&mut self, code: CloseCode) {
         self.is_over = true;
+        self.violation = Some(code);
         self.closing.get_or_insert(code);
     }
 
@@ -458,7 +475,8 @@ mod tests {
     /// Gives the code, and checks that the peer is told.
     fn violation(bytes: &[u8]) -> u16 {
         let mut websocket = Websocket::server();
-        let Err(code) = unwrapped(&mut websocket, bytes) else {
+        let first = unwrapped(&mut websocket, bytes);
+        let Err(code) = first.and_then(|_| unwrapped(&mut websocket, b"")) else {
             return 0;
         };
         assert_eq!(
@@ -521,6 +539,24 @@ mod tests {
         websocket.push_close(CloseCode::NORMAL, &mut out);
         websocket.push_close(CloseCode::TOO_BIG, &mut out);
         assert_eq!(out, b"\x88\x02\x03\xe8");
+    }
+
+    #[test]
+    fn what_came_before_a_violation_is_handed_out_first() {
+        let bytes = [
+            frame(0x82, b"valid"),
+            frame(0x81, b"text"),
+            frame(0x82, b"y"),
+        ]
+        .concat();
+        let mut websocket = Websocket::server();
+        assert_eq!(unwrapped(&mut websocket, &bytes), Ok(b"valid".to_vec()));
+        assert!(websocket.is_over());
+        assert_eq!(reply(&mut websocket), b"\x88\x02\x03\xeb");
+        assert_eq!(
+            unwrapped(&mut websocket, b""),
+            Err(CloseCode::UNSUPPORTED_DATA)
+        );
     }
 
     #[test]
