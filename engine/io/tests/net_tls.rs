@@ -238,10 +238,12 @@ fn a_reload_is_for_new_connections_and_a_bad_file_changes_nothing() {
 #[test]
 fn names_and_dates_of_a_certificate_can_be_read() {
     let authority = Authority::new();
-    let tls = load(&authority.server(&["localhost", "127.0.0.1", "::1"]));
+    let settings = authority.server(&["localhost", "127.0.0.1", "::1"]);
+    let tls = load(&settings);
     let [certificate] = &*tls.certificates() else {
         panic!("one certificate")
     };
+    assert_eq!(certificate.file, settings.certfile);
     assert_eq!(certificate.common_name, "localhost");
     assert!(certificate.subject.contains("CN=localhost"));
     assert!(certificate.issuer.contains("CN=test authority"));

@@ -16,6 +16,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// What a certificate says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CertificateInfo {
+    /// File that it was read from; empty if a peer showed it.
+    pub file: String,
     /// Distinguished name of the subject.
     pub subject: String,
     /// Common name of the subject; empty if it has none.
@@ -97,6 +99,7 @@ pub fn info(certificate: &CertificateDer<'_>) -> Result<CertificateInfo, String>
         .next()
         .and_then(|name| name.as_str().ok());
     Ok(CertificateInfo {
+        file: String::new(),
         subject: parsed.subject().to_string(),
         common_name: common_name.unwrap_or_default().to_owned(),
         issuer: parsed.issuer().to_string(),

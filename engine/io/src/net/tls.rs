@@ -191,7 +191,10 @@ fn load_certified_key(
     }
     let chain = certificate::load_chain(certfile)?;
     let info = match chain.first().map(certificate::info) {
-        Some(Ok(info)) => info,
+        Some(Ok(info)) => CertificateInfo {
+            file: certfile.to_owned(),
+            ..info
+        },
         Some(Err(what)) => {
             return Err(TlsError::File(
                 certfile.to_owned(),
