@@ -80,8 +80,10 @@ impl Mailbox {
 
     /// The collected messages are delivered; true if somebody waits to hear that.
     pub fn delivered(&self, bytes: usize) -> bool {
-        self.backlog.fetch_sub(bytes, Ordering::Relaxed);
-        !self.is_full() && self.has_waiters.swap(false, Ordering::AcqRel)
+        // In one order with `wait` for all threads, so that one of the two sees the other: a waiter that nobody
+        // wakes would not be read until something else happens on its shard.
+        let before = self.backlog.fetch_sub(bytes, Ordering::SeqCst);
+        before - bytes <= FULL_BYTES && self.has_waiters.swap(false, Ordering::SeqCst)
     }
 
     /// Whether senders should stop reading their publishers.
@@ -92,8 +94,8 @@ impl Mailbox {
 
     /// Asks for a wake when there is room again; false if there is room already.
     pub fn wait(&self) -> bool {
-        self.has_waiters.store(true, Ordering::Release);
-        self.is_full()
+        self.has_waiters.store(true, Ordering::SeqCst);
+        self.backlog.load(Ordering::SeqCst) > FULL_BYTES
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Mail> {
