@@ -177,6 +177,9 @@ MQTT = [
         "0.11", "live", 1, U32, old=("mqtt.session.msq_len",), engine="mqtt.max_mqueue_len", env=("NANOMQ_MSQ_LEN",), flag="msq_len"),
     Key("mqtt.max_mqueue_bytes", "size", 8 * MB, "Bytes that wait for one client; the oldest messages are dropped and counted above.",
         low=1024, high=U40, engine="mqtt.max_mqueue_bytes"),
+    Key("mqtt.max_total_queue_bytes", "size", 512 * MB, "Bytes that wait for all clients together, a message as often as clients wait for it; above, "
+        "further ones are dropped and counted; 0 = no limit.",
+        low=0, high=U40, engine="mqtt.max_total_queue_bytes"),
     Key("mqtt.queue_ttl", "time", 0, "How long a message may wait for a client; 0 = as long as its own expiry allows.",
         low=0, high=U32, engine="mqtt.queue_ttl_s"),
     Key("mqtt.max_inflight_window", "int", 2048, "QoS 1 and 2 messages sent to a client and not yet acknowledged; the client's Receive Maximum may lower it.",

@@ -174,3 +174,34 @@ def test_subscriber_that_stops_reading_harms_nobody(
         assert int(reader.receive().payload[:5]) == number
     assert broker.metrics()["dropped.queue_full"] > 0
     assert adds_up(broker)
+
+
+@pytest.mark.broker(config={"mqtt": {"max_total_queue_bytes": 50_000}})
+def test_all_queues_together_are_bounded(
+    connected: Connected, broker: RunningBroker, dropped: Dropped, unique: str
+) -> None:
+    publisher = connected("p")
+    for number in range(10):
+        client = connected(f"s{number}", props=KEPT)
+        client.subscribe(unique, qos=1)
+        client.disconnect()
+    for _ in range(10):
+        publisher.publish(unique, bytes(1000), qos=1)
+    metrics = broker.metrics()
+    assert 45_000 < metrics["queue_bytes"] <= 50_000
+    assert 50 <= dropped("total_queue_full") <= 60
+    assert dropped("queue_full") == 0
+    first = connected("s0", clean=False, props=KEPT)
+    assert first.receive().payload == bytes(1000)
+    assert broker.metrics()["queue_bytes"] < metrics["queue_bytes"]
+    assert adds_up(broker)
+
+
+@pytest.mark.broker(config={"mqtt": {"max_total_queue_bytes": "0"}})
+def test_0_is_no_bound_of_all_queues(connected: Connected, dropped: Dropped, unique: str) -> None:
+    client, publisher = connected("s", props=KEPT), connected("p")
+    client.subscribe(unique, qos=1)
+    client.disconnect()
+    publisher.publish(unique, bytes(10_000), qos=1)
+    assert dropped("total_queue_full") == 0
+    assert len(connected("s", clean=False, props=KEPT).receive().payload) == 10_000

@@ -10,6 +10,7 @@ use crate::tap::Tap;
 use nanomq_proto::route::router::Router;
 use nanomq_proto::route::verdict::{Drop, Ledger};
 use nanomq_proto::session::connection::Connection;
+use nanomq_proto::session::queue::QueueTotal;
 use nanomq_proto::session::registry::{Command, Event, Level, Registry, protocol_name};
 use nanomq_proto::session::session::Session;
 use nanomq_proto::wire::tables::ReasonCode;
@@ -33,6 +34,7 @@ pub struct Engine {
     tap: Arc<Tap>,
     mailboxes: Arc<[Mailbox]>,
     ledgers: Vec<Arc<Ledger>>,
+    queue_total: Arc<QueueTotal>,
     threads: Vec<JoinHandle<()>>,
     acceptor: Acceptor,
     started: Instant,
@@ -101,6 +103,7 @@ impl Engine {
             tap,
             mailboxes,
             ledgers: Vec::new(),
+            queue_total: Arc::default(),
             threads: Vec::new(),
             acceptor,
             started: Instant::now(),
@@ -117,6 +120,7 @@ impl Engine {
                 random_u64(),
             );
             registry.level = level;
+            registry.queue_total = Arc::clone(&engine.queue_total);
             engine.ledgers.push(registry.ledger());
             let surroundings = Surroundings {
                 clock: Arc::clone(&engine.clock),
@@ -211,6 +215,7 @@ impl Engine {
         let (count, bytes) = self.router.retained_size();
         metrics.insert("retained".to_owned(), count as u64);
         metrics.insert("retained_bytes".to_owned(), bytes as u64);
+        metrics.insert("queue_bytes".to_owned(), self.queue_total.bytes() as u64);
         metrics.insert("uptime_s".to_owned(), self.started.elapsed().as_secs());
         metrics
     }

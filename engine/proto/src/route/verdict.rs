@@ -15,6 +15,8 @@ pub enum Drop {
     Offline,
     /// The session's queue is full by count or bytes.
     QueueFull,
+    /// The queues of all sessions together are full.
+    TotalQueueFull,
     /// The message waited longer than the queue keeps messages.
     QueueAge,
     /// Larger than the receiver's Maximum Packet Size, section 3.1.2.11.4.
@@ -29,10 +31,11 @@ pub enum Drop {
 
 impl Drop {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoSubscribers,
         Self::Offline,
         Self::QueueFull,
+        Self::TotalQueueFull,
         Self::QueueAge,
         Self::TooLarge,
         Self::SessionEnded,
@@ -46,6 +49,7 @@ impl Drop {
             Self::NoSubscribers => "no_subscribers",
             Self::Offline => "offline",
             Self::QueueFull => "queue_full",
+            Self::TotalQueueFull => "total_queue_full",
             Self::QueueAge => "queue_age",
             Self::TooLarge => "too_large",
             Self::SessionEnded => "session_ended",

@@ -380,6 +380,7 @@ impl Registry {
         QueueLimits {
             count: self.settings.max_queue_count,
             bytes: self.settings.max_queue_bytes,
+            total: self.settings.max_total_queue_bytes,
             age: self.settings.queue_ttl,
         }
     }
@@ -400,6 +401,7 @@ impl Registry {
         let limits = QueueLimits {
             count: self.settings.max_queue_count,
             bytes: self.settings.max_queue_bytes,
+            total: self.settings.max_total_queue_bytes,
             age: self.settings.queue_ttl,
         };
         session

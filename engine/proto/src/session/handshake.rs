@@ -500,9 +500,8 @@ impl Registry {
                 return (session.key, true);
             }
         }
-        let (slot, generation) = self
-            .sessions
-            .insert(Session::new(client_id, connect.version));
+        let session = Session::new(client_id, connect.version, &self.queue_total);
+        let (slot, generation) = self.sessions.insert(session);
         let key = SessionKey {
             shard: self.shard,
             generation,

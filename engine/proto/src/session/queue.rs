@@ -5,6 +5,8 @@ use crate::Time;
 use crate::route::verdict::Drop;
 use crate::wire::packet::QoS;
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Limits of a queue. 0 = none.
 #[derive(Clone, Copy, Debug)]
@@ -13,8 +15,32 @@ pub struct QueueLimits {
     pub count: usize,
     /// Most bytes.
     pub bytes: usize,
+    /// Most bytes in the queues of all sessions together.
+    pub total: usize,
     /// Longest wait.
     pub age: Time,
+}
+
+/// Bytes that wait in the queues of all sessions of all shards. Written by the shard that lets a message wait or
+/// takes it out again, never for a message that is sent at once.
+#[derive(Debug, Default)]
+pub struct QueueTotal(AtomicUsize);
+
+impl QueueTotal {
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// So many more wait.
+    pub fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many fewer wait.
+    pub fn sub(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -30,9 +56,20 @@ pub struct Queue {
     bytes: usize,
     /// How many of them are QoS 0: the first to go when room is needed.
     qos0: usize,
+    total: Arc<QueueTotal>,
 }
 
 impl Queue {
+    /// An empty queue, which counts in `total`.
+    pub fn new(total: Arc<QueueTotal>) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            qos0: 0,
+            total,
+        }
+    }
+
     /// Messages waiting.
     #[inline]
     pub fn len(&self) -> usize {
@@ -61,18 +98,18 @@ impl Queue {
     ) {
         self.drop_aged(now, limits, dropped);
         let size = delivery.message.len();
-        if limits.bytes > 0 && size > limits.bytes {
-            // No room that could be made is enough.
-            return dropped(delivery, Drop::QueueFull);
+        if let Some(reason) = self.never_fits(size, limits) {
+            return dropped(delivery, reason);
         }
-        while self.is_full(size, limits) {
+        while let Some(reason) = self.is_full(size, limits) {
             if delivery.qos == QoS::AtMostOnce || self.is_empty() {
-                return dropped(delivery, Drop::QueueFull);
+                return dropped(delivery, reason);
             }
             if let Some(victim) = self.evict() {
-                dropped(victim, Drop::QueueFull);
+                dropped(victim, reason);
             }
         }
+        self.total.add(size);
         self.bytes += size;
         self.qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
         self.waiting.push_back(Waiting {
@@ -120,7 +157,9 @@ impl Queue {
         // In one pass: taking them out one by one would move the others each time.
         for waiting in std::mem::take(&mut self.waiting) {
             if waiting.delivery.qos == QoS::AtMostOnce {
-                self.bytes -= waiting.delivery.message.len();
+                let size = waiting.delivery.message.len();
+                self.bytes -= size;
+                self.total.sub(size);
                 dropped(waiting.delivery, Drop::ConnectionLost);
             } else {
                 self.waiting.push_back(waiting);
@@ -129,9 +168,29 @@ impl Queue {
         self.qos0 = 0;
     }
 
-    fn is_full(&self, size: usize, limits: &QueueLimits) -> bool {
-        (limits.count > 0 && self.len() >= limits.count)
+    /// Why a message finds no room now.
+    fn is_full(&self, size: usize, limits: &QueueLimits) -> Option<Drop> {
+        if (limits.count > 0 && self.len() >= limits.count)
             || (limits.bytes > 0 && self.bytes + size > limits.bytes)
+        {
+            Some(Drop::QueueFull)
+        } else if limits.total > 0 && self.total.bytes() + size > limits.total {
+            Some(Drop::TotalQueueFull)
+        } else {
+            None
+        }
+    }
+
+    /// Why a message would find no room even if all others went: then none of them shall go.
+    fn never_fits(&self, size: usize, limits: &QueueLimits) -> Option<Drop> {
+        let others = self.total.bytes().saturating_sub(self.bytes);
+        if limits.bytes > 0 && size > limits.bytes {
+            Some(Drop::QueueFull)
+        } else if limits.total > 0 && others + size > limits.total {
+            Some(Drop::TotalQueueFull)
+        } else {
+            None
+        }
     }
 
     /// The newest QoS 0 message if there is one, otherwise the oldest of all.
@@ -152,12 +211,20 @@ impl Queue {
         } else {
             self.waiting.remove(at)?
         };
-        self.bytes -= waiting.delivery.message.len();
+        let size = waiting.delivery.message.len();
+        self.bytes -= size;
+        self.total.sub(size);
         self.qos0 -= usize::from(waiting.delivery.qos == QoS::AtMostOnce);
         if self.waiting.is_empty() && self.waiting.capacity() > 64 {
             self.waiting = VecDeque::new();
         }
         Some(waiting.delivery)
+    }
+}
+
+impl std::ops::Drop for Queue {
+    fn drop(&mut self) {
+        self.total.sub(self.bytes);
     }
 }
 
@@ -169,6 +236,7 @@ mod tests {
     const LIMITS: QueueLimits = QueueLimits {
         count: 3,
         bytes: 0,
+        total: 0,
         age: 10,
     };
 
@@ -249,6 +317,43 @@ mod tests {
             },
         );
         assert_eq!((gone, queue.len()), (vec![long], 1));
+    }
+
+    #[test]
+    fn all_queues_together_are_bounded_and_each_pays_for_itself() {
+        let total = Arc::new(QueueTotal::default());
+        let (mut first, mut second) = (
+            Queue::new(Arc::clone(&total)),
+            Queue::new(Arc::clone(&total)),
+        );
+        let size = delivery("a", QoS::AtLeastOnce).message.len();
+        let limits = QueueLimits {
+            count: 0,
+            bytes: 0,
+            total: 2 * size,
+            age: 0,
+        };
+        let mut gone = Vec::new();
+        let mut push = |queue: &mut Queue, topic: &str| {
+            queue.push(
+                0,
+                delivery(topic, QoS::AtLeastOnce),
+                &limits,
+                &mut |delivery, reason| {
+                    gone.push((delivery.message.content().topic_str().to_owned(), reason));
+                },
+            );
+        };
+        push(&mut first, "a");
+        push(&mut first, "b");
+        push(&mut second, "c");
+        push(&mut first, "d");
+        let full = Drop::TotalQueueFull;
+        assert_eq!(gone, [("c".to_owned(), full), ("a".to_owned(), full)]);
+        assert_eq!(total.bytes(), first.bytes());
+        first.pop();
+        std::mem::drop(first);
+        assert_eq!(total.bytes(), 0);
     }
 
     #[test]

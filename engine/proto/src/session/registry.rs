@@ -8,6 +8,7 @@ use super::connection::{Connection, Origin, Stage};
 use super::deadline::{Deadlines, Due};
 use super::outgoing::Forms;
 use super::parcel::Batch;
+use super::queue::QueueTotal;
 use super::run::{PLAIN_PUBLISH, RunBuffers};
 use super::session::Session;
 use super::settings::Settings;
@@ -131,6 +132,8 @@ pub struct Registry {
     /// Properties without alias and expiry, kept from message to message.
     pub(super) properties: Vec<u8>,
     pub(super) random_state: u64,
+    /// What waits in the queues of all sessions; the shards of a broker share one.
+    pub queue_total: Arc<QueueTotal>,
     /// Events below are not made.
     pub level: Level,
 }
@@ -177,6 +180,7 @@ impl Registry {
             last_posted: (0..shards).map(|_| None).collect(),
             properties: Vec::new(),
             random_state: seed,
+            queue_total: Arc::default(),
             level: Level::Info,
         }
     }

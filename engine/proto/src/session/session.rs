@@ -1,7 +1,7 @@
 //! What outlives a connection: subscriptions, inflight messages, the queue, expiry, a delayed will.
 
 use super::inflight::{Delivery, Inflight};
-use super::queue::Queue;
+use super::queue::{Queue, QueueTotal};
 use super::will::Will;
 use crate::route::SessionKey;
 use crate::route::index::{FilterId, MemberState};
@@ -57,8 +57,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A new session without a connection.
-    pub fn new(client_id: &str, version: Version) -> Self {
+    /// A new session without a connection; what waits for it counts in `total`.
+    pub fn new(client_id: &str, version: Version, total: &Arc<QueueTotal>) -> Self {
         Self {
             key: SessionKey {
                 shard: 0,
@@ -75,7 +75,7 @@ impl Session {
             subscriptions: HashMap::with_hasher(FixedState::default()),
             inflight: Inflight::default(),
             resend: VecDeque::new(),
-            queue: Queue::default(),
+            queue: Queue::new(Arc::clone(total)),
             replay: VecDeque::new(),
             unreleased: HashSet::with_hasher(FixedState::default()),
             is_resumed: false,

@@ -14,6 +14,8 @@ pub struct Settings {
     pub max_queue_count: usize,
     /// Most bytes waiting for one session.
     pub max_queue_bytes: usize,
+    /// Most bytes waiting for all sessions together; 0 = no limit.
+    pub max_total_queue_bytes: usize,
     /// Longest wait in a queue; 0 = no limit.
     pub queue_ttl: Time,
     /// Topic Alias Maximum announced to clients.
@@ -68,6 +70,7 @@ impl Default for Settings {
             max_packet_bytes: 10 * 1024 * 1024,
             max_queue_count: 1024,
             max_queue_bytes: 8 * 1024 * 1024,
+            max_total_queue_bytes: 512 * 1024 * 1024,
             queue_ttl: 0,
             max_topic_alias: 32,
             max_inflight: 2048,
