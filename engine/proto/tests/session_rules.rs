@@ -3,6 +3,8 @@
 mod session_world;
 
 use nanomq_proto::SECOND;
+use nanomq_proto::route::verdict::Drop;
+use nanomq_proto::session::publishing::LocalPublish;
 use nanomq_proto::session::registry::{Command, Level};
 use nanomq_proto::session::settings::Settings;
 use nanomq_proto::wire::packet::{Ack, Disconnect, Packet, QoS};
@@ -44,7 +46,7 @@ fn a_retained_message_has_no_higher_qos_than_was_granted() {
         ..Settings::default()
     };
     let mut world = World::new(1, settings);
-    let message = nanomq_proto::session::publishing::LocalPublish {
+    let message = LocalPublish {
         topic: "t",
         payload: b"x",
         qos: QoS::AtLeastOnce,
@@ -130,4 +132,61 @@ fn one_message_left_open_does_not_hold_the_place_of_all_that_follow() {
         }
     }
     assert_eq!(world.sum(|ledger| ledger.queued.value()), 1);
+}
+
+#[test]
+fn a_client_that_asks_for_everything_again_and_again_costs_itself() {
+    let mut world = World::new(1, Settings::default());
+    for number in 0..10_000 {
+        let message = LocalPublish {
+            topic: &format!("a/{number}"),
+            payload: b"x",
+            qos: QoS::AtMostOnce,
+            retain: true,
+            properties: Properties::EMPTY,
+        };
+        world.shards[0].publish_local(0, &message);
+    }
+    let client = world.connect(0, "a", 0, true);
+    world.subscribe(client, &["+/+/nothing"; 1000], QoS::AtMostOnce);
+    world.subscribe(client, &["#"; 1000], QoS::AtMostOnce);
+    assert_eq!(world.sum(|ledger| ledger.queued.value()), 0);
+    // Others have their turns in between, and all it asked for comes in the end.
+    let mut turns = 0;
+    while world.sum(|ledger| ledger.delivered.value()) < 20_000 {
+        world.now += SECOND / 1000;
+        world.shards[0].expire(world.now);
+        world.receive(client);
+        assert!(world.sum(|ledger| ledger.queued.value()) <= 10_000);
+        turns += 1;
+    }
+    assert!((100..10_000).contains(&turns), "{turns}");
+    assert!(world.adds_up());
+}
+
+#[test]
+fn retained_messages_that_wait_count_in_the_total() {
+    let settings = Settings {
+        max_total_queue_bytes: 1000,
+        ..Settings::default()
+    };
+    let mut world = World::new(1, settings);
+    for number in 0..100 {
+        let message = LocalPublish {
+            topic: &format!("a/{number}"),
+            payload: b"x",
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            properties: Properties::EMPTY,
+        };
+        world.shards[0].publish_local(0, &message);
+    }
+    let one = properties(&[Property::ReceiveMaximum(1)]);
+    let client = world.connect_with(0, "a", true, &one);
+    world.subscribe(client, &["#"], QoS::AtLeastOnce);
+    let dropped = world.dropped(Drop::TotalQueueFull);
+    assert!((60..95).contains(&dropped), "{dropped}");
+    world.lose(client);
+    assert_eq!(world.shards[0].queue_total.bytes(), 0);
+    assert!(world.adds_up());
 }

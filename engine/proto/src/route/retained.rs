@@ -97,15 +97,16 @@ impl<T> Retained<T> {
 
     /// Calls `visit` for the value of every topic that matches the filter, in no particular order.
     ///
-    /// A filter without wildcards costs one lookup; others visit only the branches they match.
-    pub fn find(&self, filter: &str, visit: &mut dyn FnMut(&T)) {
+    /// A filter without wildcards costs one lookup; others visit only the branches they match. Returns how many
+    /// nodes that were.
+    pub fn find(&self, filter: &str, visit: &mut dyn FnMut(&T)) -> usize {
         let levels = filter.split('/');
         let steps = levels.map(|level| match level {
             "+" => Step::Plus,
             "#" => Step::Multi,
             _ => Step::Level(self.trie.level(level.as_bytes())),
         });
-        self.walk(&steps.collect::<Vec<_>>(), visit);
+        self.walk(&steps.collect::<Vec<_>>(), visit)
     }
 
     /// Keeps only the values that `keeps` says yes to.
@@ -128,12 +129,14 @@ impl<T> Retained<T> {
         }
     }
 
-    /// Visits every node that the steps lead to, depth first.
-    fn walk(&self, steps: &[Step<'_>], visit: &mut dyn FnMut(&T)) {
+    /// Visits every node that the steps lead to, depth first; returns how many.
+    fn walk(&self, steps: &[Step<'_>], visit: &mut dyn FnMut(&T)) -> usize {
         let nodes = &self.trie.nodes;
         let mut id = ROOT;
         let mut depth = 0;
+        let mut visited = 0;
         loop {
+            visited += 1;
             let node = &nodes[id];
             let step = step_at(steps, depth);
             let ends_here = match node.tail() {
@@ -158,7 +161,7 @@ impl<T> Retained<T> {
             // Nothing below: on to the next sibling that the same step leads to, or further up.
             loop {
                 if id == ROOT {
-                    return;
+                    return visited;
                 }
                 let next = nodes[id].payload.next;
                 if next != NONE && !matches!(step_at(steps, depth - 1), Some(Step::Level(_))) {

@@ -230,13 +230,14 @@ impl Router {
         Retain::Stored
     }
 
-    /// Calls `visit` for every retained message that matches and has not expired.
-    pub fn retained(&self, filter: &str, now: Time, visit: &mut dyn FnMut(&Arc<Message>)) {
+    /// Calls `visit` for every retained message that matches and has not expired; returns how many places it had to
+    /// look at.
+    pub fn retained(&self, filter: &str, now: Time, visit: &mut dyn FnMut(&Arc<Message>)) -> usize {
         read(&self.retained).tree.find(filter, &mut |message| {
             if !message.is_expired(now) {
                 visit(message);
             }
-        });
+        })
     }
 
     /// Forgets expired retained messages; returns how many.

@@ -6,6 +6,7 @@ use super::outgoing::{Copy, Forms, Outgoing};
 use super::parcel::{Batch, Chosen, Piece, Receivers};
 use super::queue::QueueLimits;
 use super::registry::Registry;
+use super::replay::Asker;
 use super::session::Session;
 use crate::Time;
 use crate::route::SessionKey;
@@ -410,6 +411,7 @@ impl Registry {
                 ledger.queued.sub(1);
                 end_waiting(ledger, now, &delivery, reason);
             });
+        let mut look_up_at = None;
         while connection.out.len() < REFILL_BYTES {
             let window_open = session.on_wire() < usize::from(connection.window);
             if let Some(&id) = session.resend.front() {
@@ -426,6 +428,19 @@ impl Registry {
                     ledger.queued.sub(1);
                     ledger.count_drop(Drop::TooLarge, 1);
                 }
+                continue;
+            }
+            if session.replay.is_empty() && session.replay.has_wanted() {
+                look_up_at = session.replay.pause(now);
+                if look_up_at.is_some() {
+                    break;
+                }
+                let asker = Asker {
+                    session: session.key,
+                    subscriptions: &session.subscriptions,
+                    most_total_bytes: limits.total,
+                };
+                session.replay.look_up(now, &self.router, ledger, &asker);
                 continue;
             }
             let from_replay = !session.replay.is_empty();
@@ -477,6 +492,9 @@ impl Registry {
         if !connection.out.is_empty() && !connection.is_dirty {
             connection.is_dirty = true;
             self.dirty.push(connection_slot);
+        }
+        if let Some(at) = look_up_at {
+            self.schedule_slot(connection_slot, at);
         }
     }
 }

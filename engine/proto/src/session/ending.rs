@@ -4,6 +4,7 @@ use super::connection::{AliasesIn, Stage};
 use super::delivery::end_waiting;
 use super::inflight::{Awaits, Delivery};
 use super::registry::{Action, ConnectionKey, Ending, Level, Registry, protocol_error};
+use super::session::Session;
 use super::will::Will;
 use crate::route::verdict::Drop;
 use crate::wire::codec::{DecodeError, connect_version};
@@ -192,13 +193,7 @@ impl Registry {
             end_waiting(ledger, now, &delivery, reason);
         };
         session.queue.drop_qos0(&mut dropped);
-        for delivery in std::mem::take(&mut session.replay) {
-            if delivery.qos == crate::wire::packet::QoS::AtMostOnce {
-                dropped(delivery, Drop::ConnectionLost);
-            } else {
-                session.replay.push_back(delivery);
-            }
-        }
+        session.replay.drop_qos0(&mut dropped);
         session.start_expiry(now);
         let (ends_at, keeps) = (session.ends_at, session.keeps());
         let client_id = session.client_id.to_string();
@@ -299,7 +294,7 @@ impl Registry {
             let movable = delivery.filter(|_| awaits == Awaits::PubAck);
             self.end_copy(now, &session, movable.as_ref());
         }
-        for delivery in session.replay.drain(..) {
+        while let Some(delivery) = session.replay.pop_front() {
             self.ledger.queued.sub(1);
             end_waiting(&self.ledger, now, &delivery, Drop::SessionEnded);
         }
@@ -313,12 +308,7 @@ impl Registry {
     }
 
     /// A copy whose session ended: another member of its share group gets it, or it is dropped.
-    fn end_copy(
-        &mut self,
-        now: Time,
-        session: &super::session::Session,
-        delivery: Option<&Delivery>,
-    ) {
+    fn end_copy(&mut self, now: Time, session: &Session, delivery: Option<&Delivery>) {
         self.ledger.queued.sub(1);
         let Some(delivery) = delivery else {
             return self.ledger.count_drop(Drop::SessionEnded, 1);
@@ -378,6 +368,10 @@ impl Registry {
                 }
                 if resends {
                     self.resend_all(now, session.slot);
+                }
+                let has_wanted = |session: &Session| session.replay.has_wanted();
+                if self.sessions.get(session.slot).is_some_and(has_wanted) {
+                    self.refill(now, session.slot);
                 }
                 next
             }

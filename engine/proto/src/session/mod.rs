@@ -13,6 +13,7 @@ pub mod link;
 pub mod parcel;
 pub mod queue;
 pub mod registry;
+pub mod replay;
 pub mod scram;
 #[expect(
     clippy::module_inception,

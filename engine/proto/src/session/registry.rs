@@ -402,7 +402,10 @@ impl Registry {
         let Stage::Online(SessionKey { slot: session, .. }) = connection.stage else {
             return false;
         };
-        let waits = self.sessions.get(session).is_some_and(Session::has_backlog);
+        let waits = self
+            .sessions
+            .get(session)
+            .is_some_and(|session| session.has_backlog() || session.replay.has_wanted());
         if !waits {
             return false;
         }
@@ -619,6 +622,13 @@ impl Registry {
                 connection.due_at = at;
                 self.push_deadline(at, Due::Connection(key.slot, key.generation));
             }
+        }
+    }
+
+    /// The same for whatever connection is in the slot now.
+    pub(super) fn schedule_slot(&mut self, slot: u32, at: Time) {
+        if let Some((_, generation)) = self.connections.get_with_generation(slot) {
+            self.schedule_connection(ConnectionKey { slot, generation }, at);
         }
     }
 

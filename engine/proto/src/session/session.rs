@@ -1,7 +1,8 @@
 //! What outlives a connection: subscriptions, inflight messages, the queue, expiry, a delayed will.
 
-use super::inflight::{Delivery, Inflight};
+use super::inflight::Inflight;
 use super::queue::{Queue, QueueTotal};
+use super::replay::Replay;
 use super::will::Will;
 use crate::route::SessionKey;
 use crate::route::index::{FilterId, MemberState};
@@ -42,8 +43,8 @@ pub struct Session {
     pub resend: VecDeque<u16>,
     /// Not yet sent.
     pub queue: Queue,
-    /// Retained messages still to be sent for subscriptions made; bounded by the retained store.
-    pub replay: VecDeque<Delivery>,
+    /// Retained messages still to be sent for subscriptions made.
+    pub replay: Replay,
     /// Packet ids of QoS 2 messages from the client that were routed and not yet released.
     pub unreleased: HashSet<u16, FixedState>,
     /// Whether its connection found it here, so that the client sends PUBRELs again. `[MQTT-4.4.0-1]`
@@ -76,7 +77,7 @@ impl Session {
             inflight: Inflight::default(),
             resend: VecDeque::new(),
             queue: Queue::new(Arc::clone(total)),
-            replay: VecDeque::new(),
+            replay: Replay::new(Arc::clone(total)),
             unreleased: HashSet::with_hasher(FixedState::default()),
             is_resumed: false,
             delayed_will: None,

@@ -1,9 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and the retained messages that a subscription brings.
 
-use super::inflight::Delivery;
 use super::registry::{Level, Registry};
+use super::replay::Wanted;
 use crate::Time;
-use crate::route::SessionKey;
 use crate::route::index::{MemberState, Subscriber};
 use crate::route::verdict::Drop;
 use crate::wire::codec::{DecodeError, check_name};
@@ -68,7 +67,7 @@ impl Registry {
         };
         self.answer(slot, &Packet::SubAck(answer))?;
         for (filter, options) in replays {
-            self.replay(now, session, filter, options, id);
+            self.replay(session, filter, options, id);
         }
         self.refill(now, session);
         Ok(())
@@ -207,39 +206,21 @@ impl Registry {
     }
 
     /// Lines the retained messages of a new subscription up behind the SUBACK. `[MQTT-3.3.1-9]`
-    fn replay(
-        &mut self,
-        now: Time,
-        session: u32,
-        filter: &str,
-        options: SubscribeOptions,
-        id: u32,
-    ) {
-        // A client that subscribes again and again gets no more than everything twice.
-        let most = 2 * self.router.retained_size().0 + self.settings.max_queue_count;
+    fn replay(&mut self, session: u32, filter: &str, options: SubscribeOptions, id: u32) {
         let Some(state) = self.sessions.get_mut(session) else {
             return;
         };
-        let ledger = &self.ledger;
-        let own: Option<SessionKey> = options.no_local.then_some(state.key);
-        let replay = &mut state.replay;
-        self.router.retained(filter, now, &mut |message| {
-            if own.is_some() && message.publisher == own {
-                return;
-            }
-            ledger.accepted.add(1);
-            if replay.len() >= most {
-                return ledger.count_drop(Drop::QueueFull, 1);
-            }
-            ledger.queued.add(1);
-            replay.push_back(Delivery {
-                message: Arc::clone(message),
-                ids: (id != 0).then(|| [id].into()),
-                shared: None,
-                qos: message.qos.min(options.qos),
-                retain: true,
-            });
-        });
+        // Who subscribes again and again to the same does not get it as often.
+        let most = self.settings.max_queue_count.max(state.subscriptions.len());
+        let wanted = Wanted {
+            filter: filter.into(),
+            options,
+            id,
+        };
+        if !state.replay.want(wanted, most) {
+            self.ledger.accepted.add(1);
+            self.ledger.count_drop(Drop::QueueFull, 1);
+        }
     }
 }
 
