@@ -106,17 +106,26 @@ def endpoint(endpoints: dict[str, Endpoint], transport: str) -> Endpoint:
 
 
 @pytest.fixture
-def peer(endpoint: Endpoint) -> Iterator[PeerFactory]:
+def settle(broker: RunningBroker, request: pytest.FixtureRequest) -> Callable[[], None]:
+    """`settle()` returns when what the broker has answered is also done: its shards have taken in what others had for
+    them. With one shard it is done when it is answered."""
+    if request.config.getoption("--shards") == "1":
+        return lambda: None
+    return lambda: broker.clock.advance()
+
+
+@pytest.fixture
+def peer(endpoint: Endpoint, settle: Callable[[], None]) -> Iterator[PeerFactory]:
     """`peer(version=5)` makes a raw peer on this transport."""
-    factory = PeerFactory(endpoint)
+    factory = PeerFactory(endpoint, settle)
     yield factory
     factory.close()
 
 
 @pytest.fixture
-def tcp_peer(endpoints: dict[str, Endpoint]) -> Iterator[PeerFactory]:
+def tcp_peer(endpoints: dict[str, Endpoint], settle: Callable[[], None]) -> Iterator[PeerFactory]:
     """`tcp_peer(version=5)` makes a raw peer on TCP, for tests that are about no transport."""
-    factory = PeerFactory(endpoints["tcp"])
+    factory = PeerFactory(endpoints["tcp"], settle)
     yield factory
     factory.close()
 

@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -215,8 +216,15 @@ T = TypeVar("T", bound=mqtt.Packet)
 Filter = str | tuple[str, int] | tuple[str, Options]
 
 
+def _settled() -> None:
+    """A broker of one shard has done what it has answered."""
+
+
 class Peer:
     """One raw connection. `version` is 3 (MQTT 3.1), 4 (3.1.1) or 5."""
+
+    # Waits until the broker has done what it has answered; set by the factory.
+    settle: Callable[[], None] = staticmethod(_settled)
 
     def __init__(
         self,
@@ -293,6 +301,7 @@ class Peer:
 
     def expect_nothing(self) -> None:
         """Nothing waits for this client: the answer to a PINGREQ is the next packet."""
+        self.settle()
         self.send(mqtt.PingReq())
         found = self.recv()
         assert isinstance(found, mqtt.PingResp), f"nothing expected, got {found}"
@@ -404,8 +413,16 @@ class Peer:
         packet_id: int = 0,
         props: Pairs | None = None,
     ) -> int:
-        """Sends PUBLISH and completes its flow; returns the reason code of PUBACK or PUBREC. QoS 0: a ping proves that it arrived."""
+        """Sends PUBLISH and completes its flow; returns the reason code of PUBACK or PUBREC. QoS 0: a ping proves that it arrived.
+
+        Then all who get the message have it, or it waits for them.
+        """
         packet_id = self.send_publish(topic, payload, qos, retain=retain, packet_id=packet_id, props=props)
+        reason = self._complete(packet_id, qos)
+        self.settle()
+        return reason
+
+    def _complete(self, packet_id: int, qos: int) -> int:
         if qos == 0:
             self.expect_nothing()
             return 0
@@ -452,13 +469,15 @@ class Peer:
 class PeerFactory:
     """Makes peers of one endpoint and keeps them for closing."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, settle: Callable[[], None] = _settled) -> None:
         self.endpoint = endpoint
+        self.settle = settle
         self.made: list[Peer] = []
 
     def __call__(self, version: int = V5, **options: Any) -> Peer:
         """A peer with an open transport and nothing sent."""
         peer = Peer(self.endpoint, version, **options)
+        peer.settle = self.settle
         self.made.append(peer)
         return peer
 
