@@ -65,6 +65,7 @@ test-rust: tools
 
 test-python: $(VENV)/.engine $(VENV)/.test $(if $(wildcard tests/clients/package.json),tests/clients/node_modules/.made)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) --shards 2 tests/conformance/v5 tests/behaviour/test_shared.py
 
 bench: build
 	$(BIN)/python bench/run.py $(ARGS)
