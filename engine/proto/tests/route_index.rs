@@ -89,6 +89,26 @@ fn overlapping_subscriptions_reach_a_session_once_with_the_highest_qos_and_all_i
 }
 
 #[test]
+fn a_route_of_one_target_with_thousands_of_identifiers_is_large() {
+    let mut index = Index::new(7);
+    for bits in 0..1u32 << 12 {
+        let levels: Vec<&str> = (0..12)
+            .map(|level| if bits >> level & 1 == 0 { "a" } else { "+" })
+            .collect();
+        let text = levels.join("/");
+        let subscriber = Subscriber {
+            subscription_id: bits + 1,
+            ..subscriber(1)
+        };
+        index.subscribe(&filter(&text), subscriber, None);
+    }
+    let large = route(&index, &["a"; 12].join("/"));
+    assert_eq!((large.targets.len(), large.ids.len()), (1, 1 << 12));
+    assert!(large.is_large);
+    assert!(!route(&index, "a").is_large);
+}
+
+#[test]
 fn a_publisher_gets_what_its_subscriptions_without_no_local_ask_for() {
     let mut index = Index::new(7);
     let silent = Subscriber {
