@@ -64,8 +64,8 @@ test-rust: tools
 	cargo test --quiet -p nanomq-proto -p nanomq-engine
 
 test-python: $(VENV)/.engine $(VENV)/.test $(if $(wildcard tests/clients/package.json),tests/clients/node_modules/.made)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) --shards 2 tests/conformance/v5 tests/behaviour/test_shared.py
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 bench: build
 	$(BIN)/python bench/run.py $(ARGS)

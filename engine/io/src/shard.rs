@@ -172,6 +172,8 @@ struct Shard {
     /// Connections to be resumed in the next tick, behind those whose sockets are ready by then.
     yielding: Vec<ConnectionKey>,
     batch: Batch,
+    /// Connections to be written to; empty between ticks.
+    dirty: Vec<u32>,
     is_stopping: bool,
 }
 
@@ -197,6 +199,7 @@ pub fn run(registry: Registry, surroundings: Surroundings) -> io::Result<()> {
             stalled: Vec::new(),
             yielding: Vec::new(),
             batch: Batch::default(),
+            dirty: Vec::new(),
             is_stopping: false,
         },
         sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+/// How often a connection with a backlog is written to in one tick, 64 KiB each time.
+const FLUSHES: usize = 4;
+
 impl Shard {
     /// One turn of a connection that is ready.
     pub(super) fn take_turn(&mut self, now: Time, key: ConnectionKey, cx: &mut Context<'_>) {
@@ -100,6 +103,7 @@ impl Shard {
             return true;
         };
         let mut kept = kept;
+        let mut taken = 0;
         loop {
             buffer[..kept].copy_from_slice(&link.unread);
             let read = match link
@@ -124,8 +128,9 @@ impl Shard {
                 link.is_paused = true;
                 break;
             }
-            if read == READ_BYTES || kept > REJOIN_BYTES {
-                // The others have their turn before this one goes on.
+            taken += read;
+            if taken >= READ_BYTES || kept > REJOIN_BYTES {
+                // The others have their turn before this one goes on. TLS and WebSocket read in smaller pieces.
                 cx.waker().wake_by_ref();
                 break;
             }
@@ -237,7 +242,7 @@ impl Shard {
             return Ok(());
         };
         let mut cx = Context::from_waker(&link.waker);
-        loop {
+        for _ in 0..FLUSHES {
             let Some(output) = registry.output(slot) else {
                 return Ok(());
             };
@@ -257,13 +262,19 @@ impl Shard {
                 Poll::Ready(Err(_)) => return Err(()),
             }
         }
+        // It still has a backlog and goes on in the next tick: the core has listed it again.
+        Ok(())
     }
 
     /// Sends to everybody for whom the tick brought something.
     pub(super) fn flush_dirty(&mut self, now: Time) {
-        while let Some(slot) = self.registry.next_dirty() {
+        let mut slots = std::mem::take(&mut self.dirty);
+        self.registry.take_dirty(&mut slots);
+        for slot in slots.drain(..) {
+            self.registry.unlist(slot);
             self.flush_unless_blocked(now, slot);
         }
+        self.dirty = slots;
     }
 
     /// Sends where so much gathered that it should not wait for the end of the tick.

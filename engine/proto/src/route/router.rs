@@ -8,7 +8,7 @@ use super::SessionKey;
 use super::index::{
     FilterId, GroupRoute, Index, MemberState, Route, ShareStrategy, Subscribed, Subscriber,
 };
-use super::message::{Content, Message};
+use super::message::{Content, Message, NEVER};
 use super::retained::Retained;
 use crate::Time;
 use crate::wire::topic::{Filter, matches};
@@ -75,6 +75,8 @@ pub struct Router {
 struct RetainedStore {
     tree: Retained<Arc<Message>>,
     bytes: usize,
+    /// How many have an expiry.
+    expiring: usize,
     limits: RetainedLimits,
 }
 
@@ -86,6 +88,7 @@ impl Router {
             retained: RwLock::new(RetainedStore {
                 tree: Retained::new(seed),
                 bytes: 0,
+                expiring: 0,
                 limits,
             }),
             levels: (0..STAMPS).map(|_| AtomicU32::new(0)).collect(),
@@ -209,6 +212,7 @@ impl Router {
         if content.payload.is_empty() {
             if let Some(old) = store.tree.remove(topic) {
                 store.bytes -= old.len();
+                store.expiring -= usize::from(old.expires_at != NEVER);
             }
             return Retain::Removed;
         }
@@ -226,6 +230,8 @@ impl Router {
             return Retain::Full;
         }
         store.bytes = store.bytes - freed + size;
+        store.expiring += usize::from(message.expires_at != NEVER);
+        store.expiring -= replaced.map_or(0, |old| usize::from(old.expires_at != NEVER));
         store.tree.set(topic, message);
         Retain::Stored
     }
@@ -243,15 +249,25 @@ impl Router {
     /// Forgets expired retained messages; returns how many.
     pub fn purge_retained(&self, now: Time) -> usize {
         let mut store = write(&self.retained);
-        let before = store.tree.len();
-        let mut bytes = 0;
-        store.tree.retain(|message| {
-            let keeps = !message.is_expired(now);
-            bytes += if keeps { message.len() } else { 0 };
-            keeps
+        if store.expiring == 0 {
+            return 0;
+        }
+        let RetainedStore {
+            tree,
+            bytes,
+            expiring,
+            ..
+        } = &mut *store;
+        let before = tree.len();
+        tree.retain(|message| {
+            let is_over = message.is_expired(now);
+            if is_over {
+                *bytes -= message.len();
+                *expiring -= 1;
+            }
+            !is_over
         });
-        store.bytes = bytes;
-        before - store.tree.len()
+        before - tree.len()
     }
 
     /// Retained messages and their bytes.

@@ -349,13 +349,25 @@ impl Registry {
         self.actions.pop_front()
     }
 
+    /// Exchanges the list of connections with something to send for the empty `slots`. Each stays marked until
+    /// [`unlist`](Self::unlist), so that it is not listed again before its turn.
+    pub fn take_dirty(&mut self, slots: &mut Vec<u32>) {
+        std::mem::swap(&mut self.dirty, slots);
+    }
+
+    /// The connection is about to be written to.
+    #[inline]
+    pub fn unlist(&mut self, slot: u32) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.is_dirty = false;
+        }
+    }
+
     /// A connection with something to send; its mark is taken off.
     #[inline]
     pub fn next_dirty(&mut self) -> Option<u32> {
         let slot = self.dirty.pop()?;
-        if let Some(connection) = self.connections.get_mut(slot) {
-            connection.is_dirty = false;
-        }
+        self.unlist(slot);
         Some(slot)
     }
 
