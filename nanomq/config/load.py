@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanomq.config import formats, schema
-from nanomq.config.formats import Place, Raw
 from nanomq.config.overlay import Overlay, nearest, wrong_value
 from nanomq.config.schema import Key
+from nanomq.config.tree import Place, Raw, from_object
 from nanomq.config.values import Address, Wrong, read
 from nanomq.errors import ConfigError, Problem
 
@@ -125,7 +125,7 @@ def from_dict(config: Mapping[str, object], *, bind: Address | None = None) -> E
 
     `bind` replaces 0.0.0.0:1883 as the listener of a configuration without `listeners`. Raises `ConfigError`.
     """
-    return _Loader(formats.from_object(config, Place("given configuration")), [], None, {}, {}, bind).effective()
+    return _Loader(from_object(config, Place("given configuration")), [], None, {}, {}, bind).effective()
 
 
 def find_file(given: str | None, env: Mapping[str, str], executable: str) -> Path | None:
@@ -161,7 +161,7 @@ class _Loader:
             self.problem("", root, "a block of keys")
         if "listeners" not in self.tree:
             block: dict[str, object] = {"bind": str(bind)} if bind else {"enable": True}
-            self.tree["listeners"] = formats.from_object({"tcp": block}, DEFAULT)
+            self.tree["listeners"] = from_object({"tcp": block}, DEFAULT)
         overlay = Overlay(self.tree)
         overlay.environment(env)
         overlay.flags(flags)

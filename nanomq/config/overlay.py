@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from nanomq.config import formats, schema
-from nanomq.config.formats import Place, Raw
+from nanomq.config import schema
+from nanomq.config.tree import Place, Raw, from_object, merge
 from nanomq.config.values import Wrong, read
 from nanomq.errors import Problem
 
@@ -84,10 +84,10 @@ class Overlay:
         assert isinstance(targets, list)
         chosen = [word for word in key.choices if switched.get(word, word in targets)]
         place = Place(" ".join(f"--{flag}" for word, flag in _LOG_FLAGS.items() if word in switched))
-        self._set("log.to", formats.from_object(chosen, place))
+        self._set("log.to", from_object(chosen, place))
 
     def _set(self, path: str, raw: Raw) -> None:
-        formats.merge(self.tree, path.split("."), raw)
+        merge(self.tree, path.split("."), raw)
 
 
 def wrong_value(path: str, raw: Raw, expected: str, write: str = "", *, secret: bool = False) -> Problem:

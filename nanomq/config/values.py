@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from nanomq.config.formats import Raw
     from nanomq.config.schema import Key
+    from nanomq.config.tree import Raw
 
 Kind = Literal[
     "int", "float", "bool", "size", "time", "time_ms", "enum", "enums", "address", "text", "path", "texts",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nanomq.config.formats import Place, Raw, read_file, read_text
+from nanomq.config.formats import read_file, read_text
+from nanomq.config.tree import Place, Raw
 from nanomq.errors import ConfigError, Problem
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from nanomq.config import from_dict, load, schema
 from nanomq.config.__main__ import TARGET, reference
-from nanomq.config.formats import Place, Raw
 from nanomq.config.schema import Key
+from nanomq.config.tree import Place, Raw
 from nanomq.config.values import Address, read, show
 
 ROOT = Path(__file__).parents[2]
