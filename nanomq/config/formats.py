@@ -1,25 +1,35 @@
 """Configuration files → one raw tree in which every value knows its file, line and column.
 
-The text of a file is in NanoMQ's HOCON dialect (`hocon`). Here files are read and includes are followed.
+The text of a file is in NanoMQ's HOCON dialect (`hocon`). Here files are read, includes are followed, and
+references are replaced once everything is there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from nanomq.config import hocon
+from nanomq.config.substitution import resolve
 from nanomq.config.tree import Place, Raw
 from nanomq.errors import ConfigError, Problem
 
 
-def read_file(path: Path, warnings: list[Problem]) -> Raw:
-    """Read a file with its includes. Raises `ConfigError` when it cannot be read or is not well formed."""
-    return _Reader(warnings).file(path, "configuration file", depth=0)
+def read_file(path: Path, warnings: list[Problem], env: Mapping[str, str] | None = None) -> Raw:
+    """Read a file with its includes; `env` is what `${NAME}` may refer to.
+
+    Raises `ConfigError` when it cannot be read or is not well formed.
+    """
+    root = _Reader(warnings).file(path, "configuration file", ())
+    resolve(root, env or {})
+    return root
 
 
-def read_text(text: str, name: str, warnings: list[Problem]) -> Raw:
+def read_text(text: str, name: str, warnings: list[Problem], env: Mapping[str, str] | None = None) -> Raw:
     """Read configuration text; `name` stands for the file in places."""
-    return _Reader(warnings).text(text, name, Path.cwd(), depth=0)
+    root = _Reader(warnings).text(text, name, Path.cwd(), ())
+    resolve(root, env or {})
+    return root
 
 
 class _Reader:
@@ -28,7 +38,8 @@ class _Reader:
     def __init__(self, warnings: list[Problem]) -> None:
         self.warnings = warnings
 
-    def file(self, path: Path, what: str, depth: int) -> Raw:
+    def file(self, path: Path, what: str, above: tuple[Path, ...]) -> Raw:
+        """Read a file; `above` are the files that include it, the main file first."""
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise ConfigError([Problem("", str(path), f"the {what} is larger than {MAX_FILE_BYTES >> 20} MB")])
@@ -42,33 +53,33 @@ class _Reader:
             raise ConfigError(
                 [Problem("", str(path), f"the {what} cannot be read: {reason}", "check the path and its permissions")]
             ) from None
-        return self.text(text, str(path), path.parent, depth)
+        return self.text(text, str(path), path.parent, (*above, path))
 
-    def text(self, text: str, name: str, directory: Path, depth: int) -> Raw:
+    def text(self, text: str, name: str, directory: Path, above: tuple[Path, ...]) -> Raw:
         def include(included: str, place: Place, must_exist: bool) -> dict[str, Raw]:
-            return self.include(included, place, directory, depth, must_exist)
+            return self.include(included, place, directory, above, must_exist)
 
         return hocon.parse(text, name, include)
 
-    def include(self, name: str, place: Place, directory: Path, depth: int, must_exist: bool) -> dict[str, Raw]:
-        if depth >= MAX_INCLUDES:
-            raise ConfigError(
-                [
-                    Problem(
-                        "include",
-                        str(place),
-                        f"files include each other more than {MAX_INCLUDES} deep",
-                        f"look for a file that includes itself, such as `{name}`",
-                    )
-                ]
-            )
+    def include(
+        self, name: str, place: Place, directory: Path, above: tuple[Path, ...], must_exist: bool
+    ) -> dict[str, Raw]:
+        if len(above) > MAX_INCLUDES:
+            text = f"files include each other more than {MAX_INCLUDES} deep"
+            raise ConfigError([Problem("include", str(place), text, "include them from one file")])
         for base in (directory, Path.cwd()):
+            path = base / name
             try:
-                found = (base / name).is_file()
+                found = path.is_file()
+                ring = next((index for index, other in enumerate(above) if found and path.samefile(other)), None)
             except (OSError, ValueError):  # a name that no file can have
-                found = False
+                continue
+            if ring is not None:
+                files = " → ".join(f"`{file.name}`" for file in (*above[ring:], path))
+                text = f"the file includes itself: {files}"
+                raise ConfigError([Problem("include", str(place), text, "remove one of these includes")])
             if found:
-                raw = self.file(base / name, "included file", depth + 1)
+                raw = self.file(path, "included file", above)
                 assert isinstance(raw.value, dict)
                 return raw.value
         problem = Problem(

@@ -4,6 +4,7 @@
 * dotted keys make nested blocks, a quoted key keeps its dots;
 * values are quoted texts, bare words (also with `:` and `/`, differs: NanoMQ wants quotes there), blocks and lists;
 * `include "file"` and `include file("file")`, searched beside the including file, then in the working directory;
+* `${path}` and `${?path}`, alone or joined with texts in the same line (`substitution`);
 * a block given twice is merged, anything else is replaced by the later one.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from nanomq.config.tree import MAX_DEPTH, Place, Raw, merge
+from nanomq.config.tree import MAX_DEPTH, Piece, Place, Raw, merge
 from nanomq.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class _Builder:
                 raise ConfigError([Problem("", str(key_place), f"lists are nested more than {MAX_DEPTH} deep")])
             return Raw([self.value(item, key_place, nesting + 1) for item in _trees(child)], key_place)
         token = next(_tokens(tree))
+        if tree.data == "joined":
+            return Raw(None, self.place(token), pieces=tuple(_pieces(token)))
         if tree.data == "quoted":
             return Raw(_unquote(token), self.place(token))
         return Raw(_bare(str(token)), self.place(token), written=str(token))
@@ -135,6 +138,17 @@ def _syntax_problem(text: str, place: Place, token: Token | None) -> Problem:
     return Problem("", str(place), f"`{found}` is not expected here", hint)
 
 
+def _pieces(token: Token) -> Iterator[Piece]:
+    """The parts of `"a"${b}c`; spaces inside count, those around do not."""
+    for match in _PIECE.finditer(token.strip()):
+        if match[1] is not None:
+            yield Piece(match[2], is_reference=True, is_optional=bool(match[1]))
+        elif match[3] is not None:
+            yield Piece(_unquote(match[3]))
+        else:
+            yield Piece(match[0])
+
+
 def _bare(text: str) -> str | int | float | bool | None:
     if text in _WORDS:
         return _WORDS[text]
@@ -145,7 +159,7 @@ def _bare(text: str) -> str | int | float | bool | None:
     return text
 
 
-def _unquote(token: Token) -> str:
+def _unquote(token: str) -> str:
     text = _ESCAPE.sub(_unescape, token[1:-1])
     # `\ud83d\ude00` is one character; half of such a pair is none
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -183,14 +197,15 @@ start: members | "{" members "}"
 members: (member | ",")*
 member: path _SEPARATOR value | path "{" members "}" -> block | (INCLUDE STRING | INCLUDE_FILE STRING ")") -> include
 path: (KEY | STRING)+
-value: STRING -> quoted | BARE -> bare | "{" members "}" -> object | "[" items "]" -> array
+value: JOINED -> joined | STRING -> quoted | BARE -> bare | "{" members "}" -> object | "[" items "]" -> array
 items: (item | ",")*
-item: STRING -> quoted | BARE -> bare | "{" members "}" -> object | "[" items "]" -> array
+item: JOINED -> joined | STRING -> quoted | BARE -> bare | "{" members "}" -> object | "[" items "]" -> array
 _SEPARATOR: /[=:]/
 INCLUDE.3: /include(?=\s*")/
 INCLUDE_FILE.3: /include\s+file\s*\(/
 KEY: /(?!\/\/)[^\s"{}\[\],#=:]+/
 BARE: /(?!\/\/)[^\s"{}\[\],#=]+(?:[ \t]+(?!\/\/)[^\s"{}\[\],#=]+)*/
+JOINED.2: /(?![ \t]|\/\/)(?:[^\s"{}\[\],#=$]|"(?:[^"\\\n]|\\.)*"|[ \t](?!\/\/)|\$(?!\{))*\$\{[^\s"{}]*\}(?:[^\s"{}\[\],#=$]|"(?:[^"\\\n]|\\.)*"|[ \t](?!\/\/)|\$(?!\{)|\$\{[^\s"{}]*\})*/
 STRING: /"(?:[^"\\\n]|\\.)*"/
 COMMENT.2: /(#|\/\/)[^\n]*/
 %ignore /\s+/
@@ -200,5 +215,6 @@ COMMENT.2: /(#|\/\/)[^\n]*/
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _DECIMAL = re.compile(r"[+-]?\d{1,18}\.\d{1,18}(?:[eE][+-]?\d{1,2})?")
+_PIECE = re.compile(r'\$\{(\??)([^\s"{}]*)\}|("(?:[^"\\\n]|\\.)*")|[^"$]+|\$')
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "\\": "\\", "/": "/"}

@@ -112,9 +112,9 @@ def load(
     warnings: list[Problem] = []
     file = Path(path).absolute() if path is not None else None
     if text is not None:
-        root = formats.read_text(text, str(path or "text"), warnings)
+        root = formats.read_text(text, str(path or "text"), warnings, env)
     elif path is not None and file is not None:
-        root = formats.read_file(Path(path), warnings)
+        root = formats.read_file(Path(path), warnings, env)
     else:
         root = Raw({}, Place("default"))
     return _Loader(root, warnings, file, env or {}, flags or {}).effective()

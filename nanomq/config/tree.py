@@ -20,18 +20,30 @@ class Place(NamedTuple):
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
 
 
+class Piece(NamedTuple):
+    """A part of a value: a text as it is, or a reference to the path `text`."""
+
+    text: str
+    is_reference: bool = False
+    is_optional: bool = False
+
+
 @dataclass(slots=True)
 class Raw:
     """One value as written: a block (`dict`), a list, or a scalar.
 
     `written` is a bare word before it was taken for a number (a password may be `0123`). `loose` marks text that had
-    no way to show its type: an environment variable, a flag.
+    no way to show its type: an environment variable, a flag. Until `substitution.resolve` has run, `pieces` are what a
+    value with references is made of, and `before` is what stood there until a reference replaced or joined it.
     """
 
     value: RawValue
     place: Place
     written: str = ""
     loose: bool = False
+    pieces: tuple[Piece, ...] = ()
+    before: Raw | None = None
+    is_missing: bool = False
 
 
 RawValue = dict[str, Raw] | list[Raw] | str | int | float | bool | None
@@ -47,7 +59,8 @@ def merge(into: dict[str, Raw], segments: Sequence[str], raw: Raw) -> None:
     for segment in segments[:-1]:
         step = into.get(segment)
         if step is None or not isinstance(step.value, dict):
-            step = into[segment] = Raw({}, raw.place)
+            before = step if step is not None and step.pieces else None
+            step = into[segment] = Raw({}, raw.place, before=before)
         assert isinstance(step.value, dict)
         into = step.value
     last = segments[-1]
@@ -56,6 +69,8 @@ def merge(into: dict[str, Raw], segments: Sequence[str], raw: Raw) -> None:
         for key, value in raw.value.items():
             merge(old.value, (key,), value)
     else:
+        if old is not None and (raw.pieces or (old.pieces and isinstance(raw.value, dict))):
+            raw.before = old
         into[last] = raw
 
 

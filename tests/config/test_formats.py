@@ -130,10 +130,24 @@ def test_missing_file_include_is_an_error() -> None:
     assert "nowhere.conf" in fault('include file("nowhere.conf")')
 
 
-def test_file_that_includes_itself_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a.conf").write_text('include "a.conf"', encoding="utf-8")
-    with pytest.raises(ConfigError, match="more than 10 deep"):
+def test_files_that_include_each_other_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.conf").write_text('include "b.conf"', encoding="utf-8")
+    (tmp_path / "b.conf").write_text('include "a.conf"', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"b\.conf:1:9\): the file includes itself: `a.conf` → `b.conf` → `a.conf`"):
         read_file(tmp_path / "a.conf", [])
+
+
+def test_file_may_be_included_twice(tmp_path: Path) -> None:
+    (tmp_path / "b.conf").write_text("x = 1", encoding="utf-8")
+    (tmp_path / "a.conf").write_text('a { include "b.conf" }\nb { include "b.conf" }', encoding="utf-8")
+    assert plain(read_file(tmp_path / "a.conf", [])) == {"a": {"x": 1}, "b": {"x": 1}}
+
+
+def test_too_many_files_in_a_row_are_an_error(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"{number}.conf").write_text(f'include "{number + 1}.conf"', encoding="utf-8")
+    with pytest.raises(ConfigError, match="more than 10 deep"):
+        read_file(tmp_path / "0.conf", [])
 
 
 def test_missing_file_is_an_error(tmp_path: Path) -> None:
