@@ -1,15 +1,15 @@
 """Configuration files → one raw tree in which every value knows its file, line and column.
 
-The text of a file is in NanoMQ's HOCON dialect (`hocon`). Here files are read, includes are followed, and
+The suffix says what is in a file: JSON, TOML or YAML (`documents`), else NanoMQ's HOCON dialect (`hocon`). Here files are read, includes are followed, and
 references are replaced once everything is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from nanomq.config import hocon
+from nanomq.config import documents, hocon
 from nanomq.config.substitution import resolve
 from nanomq.config.tree import Place, Raw
 from nanomq.errors import ConfigError, Problem
@@ -56,6 +56,10 @@ class _Reader:
         return self.text(text, str(path), path.parent, (*above, path))
 
     def text(self, text: str, name: str, directory: Path, above: tuple[Path, ...]) -> Raw:
+        suffix = Path(name).suffix.lower()
+        if suffix in DOCUMENTS:
+            return DOCUMENTS[suffix](text, name)
+
         def include(included: str, place: Place, must_exist: bool) -> dict[str, Raw]:
             return self.include(included, place, directory, above, must_exist)
 
@@ -94,5 +98,11 @@ class _Reader:
         return {}
 
 
+DOCUMENTS: dict[str, Callable[[str, str], Raw]] = {
+    ".json": documents.parse_json,
+    ".toml": documents.parse_toml,
+    ".yaml": documents.parse_yaml,
+    ".yml": documents.parse_yaml,
+}
 MAX_INCLUDES = 10
 MAX_FILE_BYTES = 16 << 20

@@ -30,6 +30,17 @@ def parse(text: str, name: str, include: Include) -> Raw:
     return _Builder(name, include).block(_parse(text, name), Place(name, 1, 1), 0)
 
 
+def bare(text: str) -> str | int | float | bool | None:
+    """A word without quotes: a number, `true`, `false`, `null`, or a text."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _DECIMAL.fullmatch(text):
+        return float(text)
+    return text
+
+
 class _Builder:
     """Parse tree of one file → raw tree."""
 
@@ -70,7 +81,7 @@ class _Builder:
             return Raw(None, self.place(token), pieces=tuple(_pieces(token)))
         if tree.data == "quoted":
             return Raw(_unquote(token), self.place(token))
-        return Raw(_bare(str(token)), self.place(token), written=str(token))
+        return Raw(bare(str(token)), self.place(token), written=str(token))
 
     def segments(self, pieces: list[Token]) -> list[str]:
         """Join the pieces of a key: `auth.password."a.b"` is a bare and a quoted piece."""
@@ -147,16 +158,6 @@ def _pieces(token: Token) -> Iterator[Piece]:
             yield Piece(_unquote(match[3]))
         else:
             yield Piece(match[0])
-
-
-def _bare(text: str) -> str | int | float | bool | None:
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _DECIMAL.fullmatch(text):
-        return float(text)
-    return text
 
 
 def _unquote(token: str) -> str:
