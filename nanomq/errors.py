@@ -30,12 +30,13 @@ class NanomqError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault of a configuration: which key, where, what, and what to do."""
+    """One fault of a configuration: which key, where, what, and what to do. `code` is a word for programs, or empty."""
 
     path: str
     place: str
     text: str
     hint: str = ""
+    code: str = ""
 
     def __str__(self) -> str:
         where = f" ({self.place})" if self.path and self.place else self.place

@@ -64,7 +64,7 @@ def _start_options(command: Command) -> Command:
     """The flags of `start` and `restart`; each overrides the file and the environment."""
     for option in reversed([
         click.option("--conf", metavar="FILE", help="Configuration file."),
-        click.option("--old_conf", metavar="FILE", help="Configuration file of key=value lines (later release)."),
+        click.option("--old_conf", metavar="FILE", help="Configuration file of key=value lines, as NanoMQ 0.11 has them."),
         click.option("--url", multiple=True, metavar="URL", help="Listener by scheme: nmq-tcp://, tls+nmq-tcp://, nmq-ws://, nmq-wss://."),
         click.option("-d", "--daemon", is_flag=True, help="Run in the background."),
         click.option("-t", "--tq_thread", metavar="N", help="Engine threads, 0 = one per core."),
@@ -85,7 +85,7 @@ def _start_options(command: Command) -> Command:
         click.option("--log_file", metavar="FILE", help="Log to this file as well."),
         click.option("--log_stdout", metavar="true|false", help="Log to the console."),
         click.option("--log_syslog", metavar="true|false", help="Log to syslog."),
-        *(click.option(f"--{name}", metavar="FILE", help="File of NanoMQ 0.11 (later release).")
+        *(click.option(f"--{name}", metavar="FILE", help="File of key=value lines of NanoMQ 0.11, read as well.")
           for name in ("bridge", "aws_bridge", "rule", "webhook", "auth", "auth_http")),
     ]):  # fmt: skip
         command = option(command)
@@ -138,7 +138,7 @@ def stop() -> int:
 
 @nanomq.command(cls=PrefixCommand)
 @click.option("--conf", metavar="FILE", help="Configuration file; without it the one the broker runs with.")
-@click.option("--old_conf", metavar="FILE", help="Configuration file of key=value lines (later release).")
+@click.option("--old_conf", metavar="FILE", help="Configuration file of key=value lines, as NanoMQ 0.11 has them.")
 def reload(conf: str | None, old_conf: str | None) -> int:
     """Apply a changed configuration to the running broker, and say what was applied."""
     from nanomq.cli.process import PidFile, ask
@@ -146,12 +146,13 @@ def reload(conf: str | None, old_conf: str | None) -> int:
     pid_file = PidFile(os.environ)
     if pid_file.running() is None:
         return _fail(NOT_RUNNING)
-    if old_conf:
-        return _reload_failed("wrong conf type")
-    if conf and not Path(conf).is_file():
+    if conf and old_conf:
+        return _reload_failed(TWO_FILES)
+    if (file := conf or old_conf) and not Path(file).is_file():
         return _reload_failed("conf_file does not exist")
+    request = {"cmd": "reload", "conf_file": str(Path(file).absolute()) if file else None, "is_old": bool(old_conf)}
     try:
-        answer = ask(pid_file, {"cmd": "reload", "conf_file": str(Path(conf).absolute()) if conf else None})
+        answer = ask(pid_file, request)
     except (OSError, ValueError) as error:
         return _reload_failed(f"the broker does not answer at {pid_file.socket}: {error}")
     for title in ("warnings", "applied", "needs_restart", "rejected", "problems"):
@@ -166,13 +167,16 @@ def reload(conf: str | None, old_conf: str | None) -> int:
 
 @nanomq.command(cls=PrefixCommand)
 @click.option("--conf", metavar="FILE", help="Configuration file; without it the one that `start` would use.")
-def check(conf: str | None) -> int:
+@click.option("--old_conf", metavar="FILE", help="Configuration file of key=value lines, as NanoMQ 0.11 has them.")
+def check(conf: str | None, old_conf: str | None) -> int:
     """Read a configuration file and tell every fault with its place. Exit code 0: it can be used; 1: it cannot."""
     from nanomq.config import find_file, load
 
-    file = find_file(conf, os.environ, _executable())
+    if conf and old_conf:
+        return _fail(TWO_FILES)
+    file = find_file(conf or old_conf, os.environ, _executable())
     try:
-        effective = load(file, env=os.environ)
+        effective = load(file, env=os.environ, is_old=bool(old_conf))
     except ConfigError as error:
         _tell(error.warnings, error.problems)
         return _fail(f"{file}: {_count(len(error.problems), 'fault')}, cannot be used")
@@ -185,18 +189,18 @@ def _start(flags: dict[str, Any]) -> int:
     from nanomq.cli.process import PidFile, into_background, running_already
     from nanomq.config import find_file, load
 
-    conf = flags.pop("conf")
-    if flags["old_conf"]:
-        return _fail(
-            "--old_conf: files of key=value lines are read from a later release on; write HOCON and use --conf"
-        )
+    conf, old_conf = flags.pop("conf"), flags.pop("old_conf")
+    if conf and old_conf:
+        return _fail(TWO_FILES)
     executable = _executable()
 
-    def load_again(file: str | None) -> Effective:
-        return load(file or find_file(conf, os.environ, executable), env=os.environ, flags=flags)
+    def load_again(file: str | None, is_old: bool) -> Effective:
+        if file is None:
+            file, is_old = old_conf, bool(old_conf)
+        return load(file or find_file(conf, os.environ, executable), env=os.environ, flags=flags, is_old=is_old)
 
     try:
-        effective = load_again(None)
+        effective = load_again(None, False)
     except ConfigError as error:
         _tell(error.warnings, error.problems)
         return _fail(f"NanoMQ cannot start: {_count(len(error.problems), 'fault')} in the configuration")
@@ -215,7 +219,10 @@ def _start(flags: dict[str, Any]) -> int:
 
 
 def _serve(
-    effective: Effective, load: Callable[[str | None], Effective], pid_file: PidFile, ready: Callable[[], None] | None
+    effective: Effective,
+    load: Callable[[str | None, bool], Effective],
+    pid_file: PidFile,
+    ready: Callable[[], None] | None,
 ) -> int:
     import asyncio
 
@@ -311,6 +318,7 @@ def _version() -> str:
     return nanomq.__version__
 
 
+TWO_FILES = "--conf and --old_conf both name the configuration file; give one of them"
 NOT_RUNNING = "There is no running NanoMQ instance."
 RELOAD_TITLES = {
     "warnings": "warning",

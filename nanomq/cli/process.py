@@ -19,8 +19,9 @@ from nanomq.config import Effective
 from nanomq.errors import ConfigError, NanomqError, StartError
 from nanomq.logs import configure, log
 
-Load = Callable[[str | None], Effective]
-"""Loads the configuration again: from the given file, or, for None, from where the broker was started with."""
+Load = Callable[[str | None, bool], Effective]
+"""Loads the configuration again: from the given file, which may be one of key=value lines, or, for None, from where the
+broker was started with."""
 
 
 class PidFile:
@@ -191,11 +192,11 @@ class Server:
                 task.cancel()
             await self.broker.stop(timeout=4.5)  # the promise is 5 s in all
 
-    async def reload(self, file: str | None) -> dict[str, object]:
+    async def reload(self, file: str | None, is_old: bool = False) -> dict[str, object]:
         """Load and apply a configuration; the answer says what happened. A fault changes nothing."""
         async with self._reloading:
             try:
-                effective = await asyncio.get_running_loop().run_in_executor(None, self.load, file)
+                effective = await asyncio.get_running_loop().run_in_executor(None, self.load, file, is_old)
                 old = self.broker.config
                 configure(effective)
                 try:
@@ -245,7 +246,7 @@ class Server:
             request = json.loads(line)
             if isinstance(request, dict) and request.get("cmd") == "reload":
                 file = request.get("conf_file")
-                answer = await self.reload(file if isinstance(file, str) else None)
+                answer = await self.reload(file if isinstance(file, str) else None, bool(request.get("is_old")))
             else:
                 answer = {"ok": False, "reason": "invalid command"}
             writer.write(json.dumps(answer).encode() + b"\n")

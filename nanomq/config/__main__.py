@@ -52,6 +52,14 @@ def _lines() -> Iterator[str]:
     for key in table.values():
         if key.old:
             yield f"| `{key.path}` | {_code(key.old)} |"
+    yield from ("", "## Key=value files", "")
+    yield from KEY_VALUE.strip().split("\n")
+    yield from ("", "| Line | Key |", "|---|---|")
+    for name, path in schema.KEY_VALUE.items():
+        yield f"| `{name}` | `{schema.old_names()[path].path if path in schema.old_names() else path}` |"
+    yield "| `auth.N.login`, `auth.N.password` | `auth.password` |"
+    later = _code(block + "*" if block.endswith((".", "_")) else block for block in schema.KEY_VALUE_LATER)
+    yield from ("", f"Known, without effect yet: {later}.")
     yield from ("", "## Known, without effect yet", "")
     yield (
         "These blocks load, give one warning, and take effect in a later release: " + _code(sorted(schema.LATER)) + "."
@@ -96,9 +104,10 @@ INTRODUCTION = """
 
 Generated from `nanomq/config/schema.py` by `python -m nanomq.config`; edit there.
 
-The broker reads one file in NanoMQ's HOCON dialect (JSON is a part of it): given with `--conf`, else named by
-`NANOMQ_CONF_PATH`, else `nanomq.conf` beside the executable, else `/etc/nanomq.conf`, else built-in defaults.
-Later wins: defaults, file, environment, flags.
+The broker reads one file: given with `--conf`, else named by `NANOMQ_CONF_PATH`, else `nanomq.conf` beside the
+executable, else `/etc/nanomq.conf`, else built-in defaults. Later wins: defaults, file, environment, flags.
+A name that ends in `.json`, `.toml`, `.yaml` or `.yml` says the format; any other file is in NanoMQ's HOCON dialect, or
+has the key=value lines of NanoMQ 0.11. What you do with all this: [the guide](../guides/configuration.md).
 
 ```
 mqtt.max_packet_size = 1MB        # `=` or `:`; dotted keys
@@ -107,11 +116,18 @@ auth.password = { include "nanomq_pwd.conf" }
 ```
 
 `#` and `//` begin a comment, commas are optional, a block given twice is merged, a list is replaced. An included file
-is searched beside the including file, then in the working directory. Unknown keys give a warning, wrong values an error
+is searched beside the including file, then in the working directory. `${path}` outside of quotes stands for another key
+of the file or for an environment variable, `${?path}` for one that may be missing. Unknown keys give a warning, wrong values an error
 with file, line and column; `nanomq check --conf FILE` shows all of them.
 
 Sizes are bytes or carry `B`, `KB`, `MB`, `GB` (of 1024). Times are seconds or carry `ms`, `s`, `m`, `h`, `d`.
 Switches are `true` or `false`.
+"""
+
+KEY_VALUE = """
+One `key=value` a line, as in NanoMQ 0.11 to 0.13; the file is recognised by these names, or named by `--old_conf`.
+`max_packet_size` counts KB, `qos_duration` seconds. TCP opens unless `enable=false`, TLS if `tls.enable=true`, WebSocket
+if it is named, secure WebSocket if it is named and TLS is on. `nanomq convert FILE` writes the same as HOCON.
 """
 
 LISTENERS = """

@@ -1,6 +1,7 @@
 """Configuration files → one raw tree in which every value knows its file, line and column.
 
-The suffix says what is in a file: JSON, TOML or YAML (`documents`), else NanoMQ's HOCON dialect (`hocon`). Here files are read, includes are followed, and
+The suffix says what is in a file: JSON, TOML or YAML (`documents`); else it is NanoMQ's HOCON dialect
+(`hocon`), or, recognised by its names, the older key=value lines (`keyvalue`). Here files are read, includes are followed, and
 references are replaced once everything is there.
 """
 
@@ -9,20 +10,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from nanomq.config import documents, hocon
+from nanomq.config import documents, hocon, keyvalue
 from nanomq.config.substitution import resolve
 from nanomq.config.tree import Place, Raw
 from nanomq.errors import ConfigError, Problem
 
 
-def read_file(path: Path, warnings: list[Problem], env: Mapping[str, str] | None = None) -> Raw:
-    """Read a file with its includes; `env` is what `${NAME}` may refer to.
+def read_file(
+    path: Path, warnings: list[Problem], env: Mapping[str, str] | None = None, *, is_old: bool = False
+) -> Raw:
+    """Read a file with its includes; `env` is what `${NAME}` may refer to, `is_old` says that it has key=value lines.
 
     Raises `ConfigError` when it cannot be read or is not well formed.
     """
-    root = _Reader(warnings).file(path, "configuration file", ())
+    root = _Reader(warnings, is_old).file(path, "configuration file", ())
     resolve(root, env or {})
     return root
+
+
+def read_old_file(path: Path, warnings: list[Problem]) -> dict[str, Raw]:
+    """Read a key=value file of one feature, as NanoMQ 0.11 had them. Raises `ConfigError` when it cannot be read."""
+    text = _Reader(warnings).content(path, "file of an old release")
+    raw = keyvalue.parse(text, str(path), warnings, is_main=False)
+    assert isinstance(raw.value, dict)
+    return raw.value
 
 
 def read_text(text: str, name: str, warnings: list[Problem], env: Mapping[str, str] | None = None) -> Raw:
@@ -35,15 +46,18 @@ def read_text(text: str, name: str, warnings: list[Problem], env: Mapping[str, s
 class _Reader:
     """Reads one main file and what it includes."""
 
-    def __init__(self, warnings: list[Problem]) -> None:
-        self.warnings = warnings
+    def __init__(self, warnings: list[Problem], is_old: bool = False) -> None:
+        self.warnings, self.is_old = warnings, is_old
 
     def file(self, path: Path, what: str, above: tuple[Path, ...]) -> Raw:
         """Read a file; `above` are the files that include it, the main file first."""
+        return self.text(self.content(path, what), str(path), path.parent, (*above, path))
+
+    def content(self, path: Path, what: str) -> str:
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise ConfigError([Problem("", str(path), f"the {what} is larger than {MAX_FILE_BYTES >> 20} MB")])
-            text = path.read_text(encoding="utf-8-sig")
+            return path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ConfigError(
                 [Problem("", str(path), f"the {what} is not UTF-8 text (byte {error.start})", "save it as UTF-8")]
@@ -53,10 +67,11 @@ class _Reader:
             raise ConfigError(
                 [Problem("", str(path), f"the {what} cannot be read: {reason}", "check the path and its permissions")]
             ) from None
-        return self.text(text, str(path), path.parent, (*above, path))
 
     def text(self, text: str, name: str, directory: Path, above: tuple[Path, ...]) -> Raw:
         suffix = Path(name).suffix.lower()
+        if self.is_old or (suffix not in DOCUMENTS and len(above) < 2 and keyvalue.is_keyvalue(text)):
+            return keyvalue.parse(text, name, self.warnings)
         if suffix in DOCUMENTS:
             return DOCUMENTS[suffix](text, name)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanomq.config import formats, schema
-from nanomq.config.overlay import Overlay, nearest, wrong_value
+from nanomq.config.overlay import UNKNOWN, Overlay, nearest, wrong_value
 from nanomq.config.schema import Key
-from nanomq.config.tree import Place, Raw, from_object
+from nanomq.config.tree import Place, Raw, from_object, merge
 from nanomq.config.values import Address, Wrong, read
 from nanomq.errors import ConfigError, Problem
 
@@ -103,10 +103,12 @@ def load(
     env: Mapping[str, str] | None = None,
     flags: Mapping[str, object] | None = None,
     text: str | None = None,
+    is_old: bool = False,
 ) -> Effective:
     """Load a file (or `text`, for which `path` then only lends its name; or neither: defaults) with what overrides it.
 
     `env` is the process environment, `flags` maps names of `nanomq start` options to their values.
+    `is_old` says that the file has the key=value lines of NanoMQ 0.11; without it they are recognised by their names.
     Raises `ConfigError`.
     """
     warnings: list[Problem] = []
@@ -114,10 +116,16 @@ def load(
     if text is not None:
         root = formats.read_text(text, str(path or "text"), warnings, env)
     elif path is not None and file is not None:
-        root = formats.read_file(Path(path), warnings, env)
+        root = formats.read_file(Path(path), warnings, env, is_old=is_old)
     else:
         root = Raw({}, Place("default"))
-    return _Loader(root, warnings, file, env or {}, flags or {}).effective()
+    flags = dict(flags or {})
+    for name in schema.OLD_FILES:
+        if (old := flags.pop(name, None)) and isinstance(root.value, dict):
+            more = formats.read_old_file(Path(str(old)), warnings)
+            for word, raw in more.items():
+                merge(root.value, (word,), raw)
+    return _Loader(root, warnings, file, env or {}, flags).effective()
 
 
 def from_dict(config: Mapping[str, object], *, bind: Address | None = None) -> Effective:
@@ -189,7 +197,7 @@ class _Loader:
         """Read a block. `prefix` is its path in the table, `written_prefix` the path with the listener's name."""
         table, old = schema.table(), schema.old_names()
         for word, raw in block.items():
-            path, written = prefix + word, written_prefix + word
+            path, written = prefix + word, raw.name or written_prefix + word
             key = table.get(path) or old.get(path)
             if key is not None:
                 self.take(
@@ -212,7 +220,9 @@ class _Loader:
                 hint = (
                     f"did you mean `{near}`" if near else "remove it, or look it up in docs/reference/configuration.md"
                 )
-                self.warnings.append(Problem(written, str(raw.place), "is not a known key and is ignored", hint))
+                self.warnings.append(
+                    Problem(written, str(raw.place), "is not a known key and is ignored", hint, UNKNOWN)
+                )
 
     def take(self, key: Key, raw: Raw, written: str, named: str, *, is_old: bool) -> None:
         path = named + key.path.rpartition(".")[2] if named else key.path

@@ -31,7 +31,9 @@ class Overlay:
             elif name.startswith(schema.LATER_ENV):
                 self.warnings.append(Problem(name, "environment", "is known and takes effect in a later release"))
             elif name not in schema.OTHER_ENV and (near := nearest(name, by_variable, 0.85)):
-                self.warnings.append(Problem(name, "environment", "is not a known variable", f"did you mean `{near}`"))
+                self.warnings.append(
+                    Problem(name, "environment", "is not a known variable", f"did you mean `{near}`", UNKNOWN)
+                )
 
     def flags(self, flags: Mapping[str, object]) -> None:
         """Lay the flags over the tree; None, False and an empty list count as not given."""
@@ -114,5 +116,8 @@ def _shown(raw: Raw) -> str:
     text = text if len(text) <= 60 else text[:57] + "…"
     return f"`{text}`" if text.isprintable() else repr(text)
 
+
+UNKNOWN = "unknown_key"
+"""`Problem.code` of a name that nobody knows; `nanomq check --strict` refuses it."""
 
 _LOG_FLAGS = {"file": "log_file", "console": "log_stdout", "syslog": "log_syslog"}

@@ -263,6 +263,37 @@ LATER = (
 )  # fmt: skip
 """Blocks that are known, load, and take effect in a later release."""
 
+KEY_VALUE = {
+    "url": "listeners.tcp.bind", "enable": "listeners.tcp.enable",
+    "tls.enable": "listeners.ssl.enable", "tls.url": "listeners.ssl.bind",
+    "tls.keyfile": "listeners.ssl.keyfile", "tls.key": "listeners.ssl.keyfile",
+    "tls.certfile": "listeners.ssl.certfile", "tls.cert": "listeners.ssl.certfile",
+    "tls.cacertfile": "listeners.ssl.cacertfile", "tls.cacert": "listeners.ssl.cacertfile",
+    "tls.key_password": "listeners.ssl.key_password", "tls.keypass": "listeners.ssl.key_password",
+    "tls.verify_peer": "listeners.ssl.verify_peer", "tls.fail_if_no_peer_cert": "listeners.ssl.fail_if_no_peer_cert",
+    "websocket.enable": "listeners.ws.enable", "websocket.url": "listeners.ws.bind",
+    "websocket.tls_enable": "listeners.wss.enable", "websocket.tls_url": "listeners.wss.bind",
+    "daemon": "system.daemon", "num_taskq_thread": "system.num_taskq_thread",
+    "max_taskq_thread": "system.max_taskq_thread", "parallel": "system.parallel",
+    "enable_ipc_internal": "system.enable_ipc_internal",
+    "property_size": "mqtt.property_size", "keepalive_backoff": "mqtt.keepalive_backoff",
+    "max_packet_size": "mqtt.max_packet_size", "msq_len": "mqtt.max_mqueue_len", "qos_duration": "mqtt.retry_interval",
+    "allow_anonymous": "auth.allow_anonymous", "auth_enable": "auth.enable",
+    "log.to": "log.to", "log.level": "log.level", "log.dir": "log.dir", "log.file": "log.file",
+    "log.rotation.size": "log.rotation.size", "log.rotation.count": "log.rotation.count", "log.uds_addr": "log.uds_addr",
+}  # fmt: skip
+"""Names of the key=value files of NanoMQ 0.11 → path. `max_packet_size` counts KB there. Users are `auth.N.login` and
+`auth.N.password`."""
+
+KEY_VALUE_LATER = (
+    "bridge.", "aws.bridge.", "web.hook.", "rule.", "rule_option", "rule_engine_option", "http_server.", "sqlite.",
+    "auth.http.", "acl_", "acl.", "enable_acl_cache", "gateway.", "client_max_packet_size",
+)  # fmt: skip
+"""Beginnings of names of the key=value files that are known and take effect in a later release."""
+
+OLD_FILES = ("bridge", "aws_bridge", "rule", "webhook", "auth", "auth_http")
+"""Flags of NanoMQ 0.11 that name a key=value file of one feature."""
+
 LATER_ENV = (
     "NANOMQ_HTTP_SERVER_",
     "NANOMQ_CLIENT_MAX_PACKET_SIZE",

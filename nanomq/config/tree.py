@@ -33,7 +33,7 @@ class Raw:
     """One value as written: a block (`dict`), a list, or a scalar.
 
     `written` is a bare word before it was taken for a number (a password may be `0123`). `loose` marks text that had
-    no way to show its type: an environment variable, a flag. Until `substitution.resolve` has run, `pieces` are what a
+    no way to show its type: an environment variable, a flag. `name` is the key as written, where it is not the path. Until `substitution.resolve` has run, `pieces` are what a
     value with references is made of, and `before` is what stood there until a reference replaced or joined it.
     """
 
@@ -41,6 +41,7 @@ class Raw:
     place: Place
     written: str = ""
     loose: bool = False
+    name: str = ""
     pieces: tuple[Piece, ...] = ()
     before: Raw | None = None
     is_missing: bool = False

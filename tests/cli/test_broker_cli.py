@@ -325,12 +325,34 @@ def test_reload_of_another_file(commands: Commands) -> None:
 
 @pytest.mark.parametrize(
     ("words", "reason"),
-    [(["--conf", "nowhere.conf"], "conf_file does not exist"), (["--old_conf", "x"], "wrong conf type")],
+    [
+        (["--conf", "nowhere.conf"], "conf_file does not exist"),
+        (["--old_conf", "nowhere.conf"], "conf_file does not exist"),
+        (
+            ["--conf", "a", "--old_conf", "b"],
+            "--conf and --old_conf both name the configuration file; give one of them",
+        ),
+    ],
 )
 def test_reload_that_cannot_work_is_1(commands: Commands, words: list[str], reason: str) -> None:
     commands.start("--conf", commands.conf(FREE))
     done = commands.run("reload", *words)
     assert (done.returncode, done.stdout) == (1, f"reload failed, {reason}!\n")
+
+
+def test_file_of_key_value_lines_is_used_by_start_and_reload(commands: Commands) -> None:
+    old = commands.conf("url=nmq-tcp://127.0.0.1:0\nlog.to=console\nlog.level=warn\n")
+    commands.start("--old_conf", old)
+    assert connects(commands.port)
+    commands.conf("url=nmq-tcp://127.0.0.1:0\nlog.to=console\nlog.level=info\nmsq_len=5\n")
+    for words in ([], ["--old_conf", old]):
+        done = commands.run("reload", *words)
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "reload succeed!")
+
+
+def test_two_files_are_one_too_many(commands: Commands) -> None:
+    done = commands.run("start", "--conf", "a", "--old_conf", "b")
+    assert (done.returncode, "give one of them" in done.stderr) == (1, True)
 
 
 def test_flags_of_start_stay_above_the_file_on_reload(commands: Commands) -> None:
