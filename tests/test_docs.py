@@ -11,7 +11,7 @@ import pytest
 
 from nanomq.cli.broker import nanomq
 from nanomq.cli.tools import nanomq_cli
-from nanomq.config import from_dict, schema
+from nanomq.config import from_dict, load, schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -65,6 +65,14 @@ def test_configurations_of_the_guides_name_known_keys(page: str) -> None:
     text = "\n".join(blocks(page, "hocon") + blocks(page, "console"))
     keys = set(re.findall(r"\b((?:log|mqtt|auth|system)\.\w+) = ", text))
     assert keys <= set(schema.table())
+
+
+@pytest.mark.parametrize("language", ["hocon", "toml", "yaml"])
+def test_examples_of_the_configuration_guide_load_without_a_word(language: str, tmp_path: Path) -> None:
+    for number, text in enumerate(blocks("docs/guides/configuration.md", language)):
+        file = tmp_path / f"{number}.{'conf' if language == 'hocon' else language}"
+        file.write_text(text)
+        assert [str(warning) for warning in load(file).warnings] == []
 
 
 def test_reference_of_the_configuration_is_fresh(tmp_path: Path) -> None:

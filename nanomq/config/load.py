@@ -213,7 +213,7 @@ class _Loader:
             elif prefix in _LISTENER_PREFIXES and prefix == written_prefix and isinstance(raw.value, dict):
                 self.walk(raw.value, prefix, f"{written}.")
                 self.given.setdefault(f"{written}.", Setting(table[f"{prefix}bind"], None, raw.place))
-            else:
+            elif not raw.is_referred_to:
                 near = nearest(path, (*table, *old, *schema.LATER), 0.6)
                 if written_prefix != prefix:
                     near = near.replace(prefix, written_prefix)

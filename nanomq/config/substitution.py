@@ -127,6 +127,7 @@ class _Resolver:
             if step is None:
                 return None
             at = step
+            at.is_referred_to = True
         if at is asking and (asking.before is not None or piece.is_optional or piece.text in self.env):
             return asking.before
         return at

@@ -34,7 +34,8 @@ class Raw:
 
     `written` is a bare word before it was taken for a number (a password may be `0123`). `loose` marks text that had
     no way to show its type: an environment variable, a flag. `name` is the key as written, where it is not the path. Until `substitution.resolve` has run, `pieces` are what a
-    value with references is made of, and `before` is what stood there until a reference replaced or joined it.
+    value with references is made of, and `before` is what stood there until a reference replaced or joined it; a key
+    that others refer to needs no meaning of its own.
     """
 
     value: RawValue
@@ -45,6 +46,7 @@ class Raw:
     pieces: tuple[Piece, ...] = ()
     before: Raw | None = None
     is_missing: bool = False
+    is_referred_to: bool = False
 
 
 RawValue = dict[str, Raw] | list[Raw] | str | int | float | bool | None

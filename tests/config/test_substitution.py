@@ -106,5 +106,11 @@ def test_switch_and_number_from_the_environment() -> None:
     assert (effective["auth.allow_anonymous"], effective["mqtt.max_qos"]) == (True, 1)
 
 
+def test_key_of_ones_own_is_fine_where_something_refers_to_it() -> None:
+    text = "my { host = 127.0.0.1, prot = 1 }\nlisteners.tcp.bind = ${my.host}:1884\nother = 1"
+    found = [warning.path for warning in load("t", text=text).warnings]
+    assert found == ["other"]
+
+
 def test_value_of_a_reference_has_the_place_of_the_reference() -> None:
     assert load("t", text="x = 1\nmqtt.max_qos = ${Q}", env={"Q": "1"}).settings["mqtt.max_qos"].origin == "t:2:16"
