@@ -1,4 +1,4 @@
-"""`nanomq start | stop | restart | reload | check`: texts and exit codes that scripts know from NanoMQ are kept."""
+"""`nanomq start | stop | restart | reload`: texts and exit codes that scripts know from NanoMQ are kept."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from nanomq.cli.options import PrefixCommand, run
-from nanomq.errors import ConfigError, NanomqError, Problem
+from nanomq.cli.answer import count, executable, fail, tell
+from nanomq.cli.configuration import TWO_FILES, check, config
+from nanomq.cli.options import PrefixCommand, run, start_options
+from nanomq.errors import ConfigError, NanomqError
 
 if TYPE_CHECKING:
     from nanomq.broker import Broker
     from nanomq.cli.process import PidFile
     from nanomq.config import Effective
-
-Command = TypeVar("Command", bound=Callable[..., object])
 
 
 def main() -> None:
@@ -50,6 +50,7 @@ def nanomq(ctx: click.Context, version: bool) -> None:
     nanomq start                       run with /etc/nanomq.conf, or with defaults
     nanomq start --conf my.conf -d     run in the background
     nanomq check --conf my.conf        look for faults in a file
+    nanomq config show                 each value, and where it is from
     nanomq reload                      apply what changed in the file
     """
     if version:
@@ -60,40 +61,8 @@ def nanomq(ctx: click.Context, version: bool) -> None:
         ctx.exit(1)
 
 
-def _start_options(command: Command) -> Command:
-    """The flags of `start` and `restart`; each overrides the file and the environment."""
-    for option in reversed([
-        click.option("--conf", metavar="FILE", help="Configuration file."),
-        click.option("--old_conf", metavar="FILE", help="Configuration file of key=value lines, as NanoMQ 0.11 has them."),
-        click.option("--url", multiple=True, metavar="URL", help="Listener by scheme: nmq-tcp://, tls+nmq-tcp://, nmq-ws://, nmq-wss://."),
-        click.option("-d", "--daemon", is_flag=True, help="Run in the background."),
-        click.option("-t", "--tq_thread", metavar="N", help="Engine threads, 0 = one per core."),
-        click.option("-T", "--max_tq_thread", metavar="N", help="Upper bound of --tq_thread."),
-        click.option("-n", "--parallel", metavar="N", help="No effect, accepted for old scripts."),
-        click.option("-s", "--property_size", metavar="N", help="Size expected of a user property."),
-        click.option("-S", "--msq_len", metavar="N", help="Messages that wait for one client."),
-        click.option("-D", "--qos_duration", metavar="SECONDS", help="Retry interval of QoS 1 and 2."),
-        click.option("--http", is_flag=True, help="HTTP server (later release)."),
-        click.option("-p", "--port", metavar="N", help="Port of the HTTP server (later release)."),
-        click.option("--cacert", metavar="FILE", help="Authorities of client certificates."),
-        click.option("-E", "--cert", metavar="FILE", help="Certificate of the TLS listener."),
-        click.option("--key", metavar="FILE", help="Key of the certificate."),
-        click.option("--keypass", metavar="TEXT", help="Password of the key."),
-        click.option("--verify", is_flag=True, help="Ask clients for a certificate."),
-        click.option("--fail", is_flag=True, help="Refuse clients without a certificate."),
-        click.option("--log_level", metavar="LEVEL", help="trace, debug, info, warn, error or fatal."),
-        click.option("--log_file", metavar="FILE", help="Log to this file as well."),
-        click.option("--log_stdout", metavar="true|false", help="Log to the console."),
-        click.option("--log_syslog", metavar="true|false", help="Log to syslog."),
-        *(click.option(f"--{name}", metavar="FILE", help="File of key=value lines of NanoMQ 0.11, read as well.")
-          for name in ("bridge", "aws_bridge", "rule", "webhook", "auth", "auth_http")),
-    ]):  # fmt: skip
-        command = option(command)
-    return command
-
-
 @nanomq.command(cls=PrefixCommand)
-@_start_options
+@start_options
 def start(**flags: Any) -> int:
     """Run the broker until SIGTERM or SIGINT; SIGHUP reloads.
 
@@ -105,7 +74,7 @@ def start(**flags: Any) -> int:
 
 
 @nanomq.command(cls=PrefixCommand)
-@_start_options
+@start_options
 def restart(**flags: Any) -> int:
     """Stop the running broker, if there is one, and start again with the flags given here."""
     from nanomq.cli.process import PidFile, end
@@ -113,9 +82,9 @@ def restart(**flags: Any) -> int:
     pid = PidFile(os.environ).running()
     try:
         if pid is not None and not end(pid, patience_s=6.0, kill=True):
-            return _fail(f"The broker with pid {pid} does not end.")
+            return fail(f"The broker with pid {pid} does not end.")
     except PermissionError:
-        return _fail(f"The broker with pid {pid} belongs to another user.")
+        return fail(f"The broker with pid {pid} belongs to another user.")
     return _start(flags)
 
 
@@ -126,12 +95,12 @@ def stop() -> int:
 
     pid = PidFile(os.environ).running()
     if pid is None:
-        return _fail(NOT_RUNNING)
+        return fail(NOT_RUNNING)
     try:
         if not end(pid, patience_s=10.0, kill=False):
-            return _fail(f"The broker with pid {pid} does not end.")
+            return fail(f"The broker with pid {pid} does not end.")
     except PermissionError:
-        return _fail(f"The broker with pid {pid} belongs to another user.")
+        return fail(f"The broker with pid {pid} belongs to another user.")
     click.echo("NanoMQ stopped.", err=True)
     return 0
 
@@ -145,7 +114,7 @@ def reload(conf: str | None, old_conf: str | None) -> int:
 
     pid_file = PidFile(os.environ)
     if pid_file.running() is None:
-        return _fail(NOT_RUNNING)
+        return fail(NOT_RUNNING)
     if conf and old_conf:
         return _reload_failed(TWO_FILES)
     if (file := conf or old_conf) and not Path(file).is_file():
@@ -165,24 +134,8 @@ def reload(conf: str | None, old_conf: str | None) -> int:
     return 0
 
 
-@nanomq.command(cls=PrefixCommand)
-@click.option("--conf", metavar="FILE", help="Configuration file; without it the one that `start` would use.")
-@click.option("--old_conf", metavar="FILE", help="Configuration file of key=value lines, as NanoMQ 0.11 has them.")
-def check(conf: str | None, old_conf: str | None) -> int:
-    """Read a configuration file and tell every fault with its place. Exit code 0: it can be used; 1: it cannot."""
-    from nanomq.config import find_file, load
-
-    if conf and old_conf:
-        return _fail(TWO_FILES)
-    file = find_file(conf or old_conf, os.environ, _executable())
-    try:
-        effective = load(file, env=os.environ, is_old=bool(old_conf))
-    except ConfigError as error:
-        _tell(error.warnings, error.problems)
-        return _fail(f"{file}: {_count(len(error.problems), 'fault')}, cannot be used")
-    _tell(effective.warnings, [])
-    click.echo(f"{file or 'built-in defaults'}: can be used, {_count(len(effective.warnings), 'warning')}")
-    return 0
+nanomq.add_command(check)
+nanomq.add_command(config)
 
 
 def _start(flags: dict[str, Any]) -> int:
@@ -191,31 +144,31 @@ def _start(flags: dict[str, Any]) -> int:
 
     conf, old_conf = flags.pop("conf"), flags.pop("old_conf")
     if conf and old_conf:
-        return _fail(TWO_FILES)
-    executable = _executable()
+        return fail(TWO_FILES)
+    command = executable()
 
     def load_again(file: str | None, is_old: bool) -> Effective:
         if file is None:
             file, is_old = old_conf, bool(old_conf)
-        return load(file or find_file(conf, os.environ, executable), env=os.environ, flags=flags, is_old=is_old)
+        return load(file or find_file(conf, os.environ, command), env=os.environ, flags=flags, is_old=is_old)
 
     try:
         effective = load_again(None, False)
     except ConfigError as error:
-        _tell(error.warnings, error.problems)
-        return _fail(f"NanoMQ cannot start: {_count(len(error.problems), 'fault')} in the configuration")
-    _tell(effective.warnings, [])
+        tell(error.warnings, error.problems)
+        return fail(f"NanoMQ cannot start: {count(len(error.problems), 'fault')} in the configuration")
+    tell(effective.warnings, [])
     pid_file = PidFile(os.environ)
     if (pid := pid_file.running()) is not None:
-        return _fail(*running_already(pid))
+        return fail(*running_already(pid))
     ready = into_background() if effective["system.daemon"] else None
     try:
         return _serve(effective, load_again, pid_file, ready)
     except ConfigError as error:
-        _tell(error.warnings, error.problems)
-        return _fail("NanoMQ cannot start")
+        tell(error.warnings, error.problems)
+        return fail("NanoMQ cannot start")
     except NanomqError as error:
-        return _fail(str(error))
+        return fail(str(error))
 
 
 def _serve(
@@ -251,7 +204,7 @@ def _serve(
 def _banner(broker: Broker) -> Iterator[str]:
     """What runs, what listens where, who may connect, how to try it, and the line that scripts wait for."""
     config = broker.config
-    yield f"nanomq {_version()}, {_executable()}"
+    yield f"nanomq {_version()}, {executable()}"
     yield f"configuration: {config.file or 'built-in defaults, no file found'}"
     for listener in broker.listeners:
         yield f"listening: {listener['name']} {listener['address']} ({KINDS.get(listener['kind'], listener['kind'])})"
@@ -275,7 +228,7 @@ def _banner(broker: Broker) -> Iterator[str]:
 
 def _tool() -> str:
     """`nanomq_cli` as a shell finds it: by its name, or beside this command when it is not on the PATH."""
-    beside = Path(_executable()).with_name("nanomq_cli")
+    beside = Path(executable()).with_name("nanomq_cli")
     return "nanomq_cli" if which("nanomq_cli") or not beside.exists() else os.path.relpath(beside)
 
 
@@ -287,29 +240,9 @@ def _address_options(broker: Broker) -> str:
     return (f" -h {host}" if host != "127.0.0.1" else "") + (f" -p {port}" if port != "1883" else "")
 
 
-def _tell(warnings: list[Problem], problems: list[Problem]) -> None:
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-    for problem in problems:
-        click.echo(f"error: {problem}", err=True)
-
-
-def _fail(text: str) -> int:
-    click.echo(text, err=True)
-    return 1
-
-
 def _reload_failed(reason: str) -> int:
     click.echo(f"reload failed, {reason}!" if reason else "reload failed!")
     return 1
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
-def _executable() -> str:
-    return os.path.abspath(sys.argv[0])
 
 
 def _version() -> str:
@@ -318,7 +251,6 @@ def _version() -> str:
     return nanomq.__version__
 
 
-TWO_FILES = "--conf and --old_conf both name the configuration file; give one of them"
 NOT_RUNNING = "There is no running NanoMQ instance."
 RELOAD_TITLES = {
     "warnings": "warning",

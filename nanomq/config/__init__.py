@@ -10,6 +10,7 @@ change here when: a key, a kind of value or a file format comes or changes
 from __future__ import annotations
 
 from nanomq.config.load import Effective, Listener, Setting, find_file, from_dict, load
+from nanomq.config.overlay import UNKNOWN
 from nanomq.config.values import Address
 
-__all__ = ["Address", "Effective", "Listener", "Setting", "find_file", "from_dict", "load"]
+__all__ = ["UNKNOWN", "Address", "Effective", "Listener", "Setting", "find_file", "from_dict", "load"]

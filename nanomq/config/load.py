@@ -16,7 +16,8 @@ from nanomq.config import formats, schema
 from nanomq.config.overlay import UNKNOWN, Overlay, nearest, wrong_value
 from nanomq.config.schema import Key
 from nanomq.config.tree import Place, Raw, from_object, merge
-from nanomq.config.values import Address, Wrong, read
+from nanomq.config.values import Address, Wrong, read, show
+from nanomq.config.writer import masked, write
 from nanomq.errors import ConfigError, Problem
 
 
@@ -32,6 +33,17 @@ class Setting:
     def origin(self) -> str:
         """`default`, `file:line:column`, `environment variable …` or a flag."""
         return str(self.place) if self.place else "default"
+
+    @property
+    def shown(self) -> object:
+        """The value for a document such as JSON, its secrets masked."""
+        value = masked(self.key, self.value)
+        return show(self.key, value) if isinstance(value, Address) else value
+
+    @property
+    def written(self) -> str:
+        """The value as HOCON, its secrets masked."""
+        return write(self.key, masked(self.key, self.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +193,7 @@ class _Loader:
         settings = {
             path: Setting(key, key.default) for path, key in schema.table().items() if not path.startswith("listeners.")
         }
-        settings |= {path: setting for path, setting in self.given.items() if not path.startswith("listeners.")}
+        settings |= {path: setting for path, setting in self.given.items() if not path.endswith(".")}
         effective = Effective(settings, self.listeners(), self.file, self.warnings)
         for listener in effective.listeners:
             for word, setting in listener.items.items():

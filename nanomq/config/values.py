@@ -68,6 +68,8 @@ def show(key: Key, value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Address):
+        return f"{value}{value.path}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(show(key, item) for item in value) + "]"
     if isinstance(value, (int, float)):
