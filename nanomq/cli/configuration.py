@@ -1,4 +1,4 @@
-"""`nanomq check | config show`: look at a configuration without a broker."""
+"""`nanomq check | config show | plan`: look at a configuration without a broker."""
 
 from __future__ import annotations
 
@@ -73,6 +73,41 @@ def show(effective: bool, as_json: bool, **flags: Any) -> int:
     return 0
 
 
+@click.command(cls=PrefixCommand)
+@click.argument("new", metavar="NEW")
+@configuration_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def plan(new: str, conf: str | None, old_conf: str | None, as_json: bool) -> int:
+    """Tell what would change with the file NEW, and what each change needs.
+
+    The other side is the file of --conf, or the one that `start` would use. Nothing is applied.
+    """
+    from nanomq.config.plan import plan as compare
+
+    old, before = _load(conf, old_conf, {})
+    if before is None:
+        return 1
+    _, after = _load(new, None, {})
+    if after is None:
+        return 1
+    steps = compare(before, after)
+    if as_json:
+        rows = [{name: getattr(step, name) for name in ("path", "how", "old", "new", "origin")} for step in steps]
+        document = {"old": str(old) if old else None, "new": new, "steps": rows}
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return 0
+    tell(after.warnings, [])
+    title = ""
+    for step in steps:
+        if step.how != title:
+            title = step.how
+            click.echo(f"{title}: {MEANINGS[title]}")
+        click.echo(f"  {step}")
+    if not steps:
+        click.echo(f"{new}: changes nothing of {old or 'the built-in defaults'}")
+    return 0
+
+
 def _lines(settings: dict[str, Setting]) -> list[str]:
     lines = [f"{path} = {item.written}" for path, item in settings.items()]
     width = max((len(line) for line in lines if len(line) <= MAX_WIDTH), default=0)
@@ -104,3 +139,12 @@ def _load(conf: str | None, old_conf: str | None, flags: dict[str, Any]) -> tupl
 
 
 MAX_WIDTH = 60
+MEANINGS = {
+    "live": "`nanomq reload` applies it at once",
+    "new connections": "`nanomq reload` applies it, for clients that connect after it",
+    "listener opens": "`nanomq reload` opens it",
+    "listener closes": "`nanomq reload` closes it",
+    "listener restarts": "`nanomq reload` closes it and opens it again",
+    "needs restart": "takes effect with `nanomq restart`",
+    "no effect": "kept for files of NanoMQ",
+}

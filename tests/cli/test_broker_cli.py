@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import click
 import pytest
 
 from nanomq.cli.broker import nanomq
@@ -133,9 +134,16 @@ def test_fault_of_usage_is_one_line_and_1(commands: Commands, words: list[str], 
 
 
 def test_every_option_has_a_help_text() -> None:
-    for command in nanomq.commands.values():
+    commands = list(nanomq.commands.values())
+    for command in commands:
+        commands += command.commands.values() if isinstance(command, click.Group) else []
         for parameter in command.params:
-            assert getattr(parameter, "help", None), f"{command.name} {parameter.name}"
+            if isinstance(parameter, click.Option):
+                assert parameter.help, f"{command.name} {parameter.name}"
+            else:
+                assert re.search(rf"\b{parameter.metavar}\b", command.help or ""), (
+                    "an argument is explained in the text"
+                )
 
 
 # --- start ---

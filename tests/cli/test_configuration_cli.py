@@ -1,4 +1,4 @@
-"""`nanomq check | config show` as a user sees them."""
+"""`nanomq check | config show | plan` as a user sees them."""
 
 from __future__ import annotations
 
@@ -141,3 +141,47 @@ def test_show_of_a_broken_file_tells_its_faults(call: Call) -> None:
 def test_two_files_are_one_too_many(call: Call, command: list[str]) -> None:
     said = call(*command, "--conf", "a", "--old_conf", "b")
     assert (said.code, "give one of them" in said.err) == (1, True)
+
+
+# --- plan ---
+
+
+def test_plan_groups_what_changes_by_what_it_needs(call: Call) -> None:
+    old = conf("mqtt.max_qos = 1", "old.conf")
+    new = conf("system.num_taskq_thread = 1\nmqtt { max_qos = 0, max_mqueue_len = 5 }", "new.conf")
+    said = call("plan", new, "--conf", old)
+    assert (said.code, said.out.splitlines()) == (
+        0,
+        [
+            "live: `nanomq reload` applies it at once",
+            "  mqtt.max_mqueue_len: 1024 → 5 (new.conf:2:38)",
+            "new connections: `nanomq reload` applies it, for clients that connect after it",
+            "  mqtt.max_qos: 1 → 0 (new.conf:2:18)",
+            "needs restart: takes effect with `nanomq restart`",
+            "  system.num_taskq_thread: 0 → 1 (new.conf:1:27)",
+        ],
+    )
+
+
+def test_plan_as_json(call: Call) -> None:
+    said = call("plan", conf("mqtt.max_qos = 1", "new.conf"), "--conf", conf("", "old.conf"), "--json")
+    step = {"path": "mqtt.max_qos", "how": "new connections", "old": "2", "new": "1", "origin": "new.conf:1:16"}
+    assert json.loads(said.out) == {"old": "old.conf", "new": "new.conf", "steps": [step]}
+
+
+def test_plan_without_a_change_says_so(call: Call) -> None:
+    assert (
+        call("plan", conf("", "new.conf"), "--conf", conf("", "old.conf")).out
+        == "new.conf: changes nothing of old.conf\n"
+    )
+
+
+def test_plan_with_a_broken_file_is_1(call: Call) -> None:
+    said = call("plan", conf("mqtt.max_qos = 7", "new.conf"), "--conf", conf("", "old.conf"))
+    assert (said.code, said.out) == (1, "")
+
+
+def test_plan_shows_no_secrets(call: Call) -> None:
+    said = call("plan", conf(SECRETS, "new.conf"), "--conf", conf("auth.password.ann = first-one", "old.conf"))
+    assert "adds `bob`, changes `ann`" in said.out
+    assert not any(word in said.out + said.err for word in ("hunter2", "s3cret", "topsecret", "first-one"))
