@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nanomq.cli.answer import count, executable, fail, tell
-from nanomq.cli.configuration import TWO_FILES, check, config, plan
+from nanomq.cli.configuration import TWO_FILES, check, config, convert, plan
 from nanomq.cli.options import PrefixCommand, run, start_options
 from nanomq.errors import ConfigError, NanomqError
 
@@ -52,6 +52,7 @@ def nanomq(ctx: click.Context, version: bool) -> None:
     nanomq check --conf my.conf        look for faults in a file
     nanomq config show                 each value, and where it is from
     nanomq plan new.conf               what another file would change
+    nanomq convert mosquitto.conf      write a file of another broker as ours
     nanomq reload                      apply what changed in the file
     """
     if version:
@@ -138,6 +139,7 @@ def reload(conf: str | None, old_conf: str | None) -> int:
 nanomq.add_command(check)
 nanomq.add_command(config)
 nanomq.add_command(plan)
+nanomq.add_command(convert)
 
 
 def _start(flags: dict[str, Any]) -> int:

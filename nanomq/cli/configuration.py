@@ -1,4 +1,4 @@
-"""`nanomq check | config show | plan`: look at a configuration without a broker."""
+"""`nanomq check | config show | plan | convert`: look at a configuration without a broker."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nanomq.errors import ConfigError
 
 if TYPE_CHECKING:
     from nanomq.config import Effective, Setting
+    from nanomq.config.convert import Kind
 
 TWO_FILES = "--conf and --old_conf both name the configuration file; give one of them"
 
@@ -108,6 +109,42 @@ def plan(new: str, conf: str | None, old_conf: str | None, as_json: bool) -> int
     return 0
 
 
+@click.command(cls=PrefixCommand)
+@click.argument("file", metavar="FILE")
+@click.option("-o", "--output", metavar="OUT", help="Write to this new file instead of the screen.")
+@click.option("--from", "kind", type=click.Choice(["mosquitto", "emqx", "nanomq"]), help="Whose file it is, where it is not recognised.")  # fmt: skip
+def convert(file: str, output: str | None, kind: Kind | None) -> int:
+    """Write FILE, of Mosquitto, EMQX or an older NanoMQ, as HOCON that `nanomq check` accepts.
+
+    Lines without counterpart become comments at its end.
+    """
+    from nanomq.config.convert import convert as rewrite
+
+    target = Path(output) if output else None
+    try:
+        done = rewrite(Path(file), target, os.environ, kind)
+    except ConfigError as error:
+        tell(error.warnings, error.problems)
+        return fail(f"{file}: cannot be converted")
+    if target is None:
+        click.echo(done.text, nl=False)
+    else:
+        try:
+            # passwords may be in it: for this user alone, and never in place of another file
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            return fail(f"{target}: cannot be written: {error.strerror}; choose another name")
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(done.text)
+    tell(done.effective.warnings, [])
+    click.echo(
+        f"{file}: {count(done.values, 'value')} taken over, {count(len(done.notes), 'comment')} at the end, "
+        f"read as a file of {KINDS[done.kind]}",
+        err=True,
+    )
+    return 0
+
+
 def _lines(settings: dict[str, Setting]) -> list[str]:
     lines = [f"{path} = {item.written}" for path, item in settings.items()]
     width = max((len(line) for line in lines if len(line) <= MAX_WIDTH), default=0)
@@ -138,6 +175,7 @@ def _load(conf: str | None, old_conf: str | None, flags: dict[str, Any]) -> tupl
         return file, None
 
 
+KINDS = {"mosquitto": "Mosquitto", "emqx": "EMQX", "nanomq": "NanoMQ"}
 MAX_WIDTH = 60
 MEANINGS = {
     "live": "`nanomq reload` applies it at once",

@@ -43,6 +43,11 @@ def read_text(text: str, name: str, warnings: list[Problem], env: Mapping[str, s
     return root
 
 
+def read_content(path: Path) -> str:
+    """The text of a file of any kind. Raises `ConfigError` when it cannot be read."""
+    return _Reader([]).content(path, "file")
+
+
 class _Reader:
     """Reads one main file and what it includes."""
 

@@ -185,3 +185,32 @@ def test_plan_shows_no_secrets(call: Call) -> None:
     said = call("plan", conf(SECRETS, "new.conf"), "--conf", conf("auth.password.ann = first-one", "old.conf"))
     assert "adds `bob`, changes `ann`" in said.out
     assert not any(word in said.out + said.err for word in ("hunter2", "s3cret", "topsecret", "first-one"))
+
+
+# --- convert ---
+
+
+def test_convert_writes_a_file_that_check_accepts(call: Call) -> None:
+    said = call("convert", conf("listener 1884 127.0.0.1\nallow_anonymous true\n", "mosquitto.conf"), "-o", "out.conf")
+    assert (said.code, said.out) == (0, "")
+    assert said.err == "mosquitto.conf: 2 values taken over, 0 comments at the end, read as a file of Mosquitto\n"
+    assert Path("out.conf").stat().st_mode & 0o777 == 0o600
+    assert call("check", "--strict", "--conf", "out.conf").code == 0
+
+
+def test_convert_to_the_screen(call: Call) -> None:
+    said = call("convert", conf("url=nmq-tcp://127.0.0.1:1884\nmsq_len=5"))
+    assert "max_mqueue_len = 5" in said.out
+
+
+def test_convert_overwrites_nothing(call: Call) -> None:
+    said = call("convert", conf("url=nmq-tcp://127.0.0.1:1884"), "-o", conf("mine", "out.conf"))
+    assert (said.code, Path("out.conf").read_text()) == (1, "mine")
+    assert "cannot be written: File exists" in said.err
+
+
+@pytest.mark.parametrize("words", [["nowhere.conf"], ["broken.conf"]])
+def test_convert_of_what_cannot_be_read_is_1(call: Call, words: list[str]) -> None:
+    conf("a = {", "broken.conf")
+    said = call("convert", *words)
+    assert (said.code, said.out, "error: " in said.err) == (1, "", True)
