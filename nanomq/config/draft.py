@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nanomq.config import schema, writer
+from nanomq.config import discretion, schema, writer
 from nanomq.config.schema import Key
 from nanomq.config.tree import Place, Raw
 from nanomq.config.values import Wrong, read
@@ -34,7 +34,7 @@ class Draft:
     def note(self, place: Place, source: str, why: str) -> None:
         """A comment for one line. `source` names what stands there; values are left out, for they may be secret."""
         where = f"{self.name}:{place.line}" if place.line else self.name
-        self.note_at(where, source, why)
+        self.note_at(where, discretion.path(source) if " " not in source else source, why)
 
     def note_at(self, where: str, source: str, why: str) -> None:
         """The same, where the place is text already."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from nanomq.config import documents, hocon, keyvalue
+from nanomq.config import discretion, documents, hocon, keyvalue
 from nanomq.config.substitution import resolve
 from nanomq.config.tree import Place, Raw
 from nanomq.errors import ConfigError, Problem
@@ -36,9 +36,11 @@ def read_old_file(path: Path, warnings: list[Problem]) -> dict[str, Raw]:
     return raw.value
 
 
-def read_text(text: str, name: str, warnings: list[Problem], env: Mapping[str, str] | None = None) -> Raw:
+def read_text(
+    text: str, name: str, warnings: list[Problem], env: Mapping[str, str] | None = None, *, is_old: bool = False
+) -> Raw:
     """Read configuration text; `name` stands for the file in places."""
-    root = _Reader(warnings).text(text, name, Path.cwd(), ())
+    root = _Reader(warnings, is_old).text(text, name, Path.cwd(), ())
     resolve(root, env or {})
     return root
 
@@ -61,7 +63,16 @@ class _Reader:
     def content(self, path: Path, what: str) -> str:
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
-                raise ConfigError([Problem("", str(path), f"the {what} is larger than {MAX_FILE_BYTES >> 20} MB")])
+                raise ConfigError(
+                    [
+                        Problem(
+                            "",
+                            str(path),
+                            f"the {what} is larger than {MAX_FILE_BYTES >> 20} MB",
+                            "look whether it is the right file",
+                        )
+                    ]
+                )
             return path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ConfigError(
@@ -109,7 +120,7 @@ class _Reader:
         problem = Problem(
             "include",
             str(place),
-            f"`{name}` is neither beside the including file nor in the working directory",
+            f"{discretion.file(name)} is neither beside the including file nor in the working directory",
             "create it, or remove the line",
         )
         if must_exist:

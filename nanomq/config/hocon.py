@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from nanomq.config.tree import MAX_DEPTH, Piece, Place, Raw, merge
+from nanomq.config import discretion
+from nanomq.config.tree import FLATTER, MAX_DEPTH, Piece, Place, Raw, merge
 from nanomq.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class _Builder:
 
     def block(self, members: Tree[Token], place: Place, nesting: int) -> Raw:
         if nesting > MAX_DEPTH:
-            raise ConfigError([Problem("", str(place), f"blocks are nested more than {MAX_DEPTH} deep")])
+            raise ConfigError([Problem("", str(place), f"blocks are nested more than {MAX_DEPTH} deep", FLATTER)])
         block: dict[str, Raw] = {}
         for member in _trees(members):
             if member.data == "include":
@@ -74,7 +75,9 @@ class _Builder:
             return self.block(child, key_place, nesting)
         if tree.data == "array" and not isinstance(child, str):
             if nesting > MAX_DEPTH:
-                raise ConfigError([Problem("", str(key_place), f"lists are nested more than {MAX_DEPTH} deep")])
+                raise ConfigError(
+                    [Problem("", str(key_place), f"lists are nested more than {MAX_DEPTH} deep", FLATTER)]
+                )
             return Raw([self.value(item, key_place, nesting + 1) for item in _trees(child)], key_place)
         token = next(_tokens(tree))
         if tree.data == "joined":
@@ -93,8 +96,8 @@ class _Builder:
                         Problem(
                             "",
                             str(self.place(piece)),
-                            f"`{piece}` stands where `=` or a block is expected after the key `{previous}`",
-                            f"write `{previous} = …`, or put a value of several words in quotes",
+                            f"{_named(piece)} stands where `=` or a block is expected after {_named(previous, 'the key')}",
+                            "write `key = value`, or put a value of several words in quotes",
                         )
                     ]
                 )
@@ -102,7 +105,7 @@ class _Builder:
             segments[-1] += parts[0]
             segments += parts[1:]
         if not all(segments):
-            name = "".join(pieces)
+            name = discretion.path("".join(pieces))
             raise ConfigError(
                 [Problem("", str(self.place(pieces[0])), f"the key `{name}` has an empty part", "remove the extra dot")]
             )
@@ -135,9 +138,7 @@ def _parse(text: str, name: str) -> Tree[Token]:
 def _syntax_problem(text: str, place: Place, token: Token | None) -> Problem:
     lines = text.split("\n")
     line = lines[place.line - 1] if place.line <= len(lines) else ""
-    found = (str(token) if token is not None else line[place.column - 1 : place.column]).split("\n")[0][:40]
-    if not found.isprintable():
-        found = found.encode("unicode_escape").decode()
+    found = (str(token) if token is not None else line[place.column - 1 : place.column]).split("\n")[0]
     if found == '"':
         return Problem("", str(place), "a quote is opened and not closed in its line", 'add the closing `"`')
     if found in ("}", "]"):
@@ -146,7 +147,17 @@ def _syntax_problem(text: str, place: Place, token: Token | None) -> Problem:
         hint = "a value that holds `=` needs quotes, and a key needs a value in its own line"
     else:
         hint = "write `key = value` or `key { … }`; a value with special characters needs quotes"
-    return Problem("", str(place), f"`{found}` is not expected here", hint)
+    return Problem("", str(place), f"{_named(found)} is not expected here", hint)
+
+
+def _named(text: str, kind: str = "") -> str:
+    """A word that may be repeated; a password may stand anywhere in a text that is not well formed."""
+    is_known = all(part in discretion.known_words() for part in text.split("."))
+    if is_known or (len(text) == 1 and text.isprintable() and not text.isalnum()):
+        return f"{kind} `{text}`".strip()
+    if len(text) == 1 and not text.isprintable():
+        return f"the control character U+{ord(text):04X}"
+    return "a key" if kind else "this word"
 
 
 def _pieces(token: Token) -> Iterator[Piece]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from nanomq.config import hocon, schema
+from nanomq.config import discretion, hocon, schema
 from nanomq.config.overlay import UNKNOWN, nearest
 from nanomq.config.tree import Place, Raw, merge
 from nanomq.errors import Problem
@@ -103,7 +103,8 @@ class _Reader:
         if not block:
             near = nearest(line.key, schema.KEY_VALUE, 0.6)
             hint = f"did you mean `{near}`" if near else "remove it"
-            self.warnings.append(Problem(line.key, str(line.place), "is not a known key and is ignored", hint, UNKNOWN))
+            name, text = discretion.path(line.key), "is not a known key and is ignored"
+            self.warnings.append(Problem(name, str(line.place), text, hint, UNKNOWN))
         elif block not in self.later:
             self.later.add(block)
             self.warnings.append(

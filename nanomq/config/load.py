@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nanomq.config import formats, schema
+from nanomq.config import discretion, formats, schema
 from nanomq.config.overlay import UNKNOWN, Overlay, nearest, wrong_value
 from nanomq.config.schema import Key
 from nanomq.config.tree import Place, Raw, from_object, merge
@@ -126,7 +126,7 @@ def load(
     warnings: list[Problem] = []
     file = Path(path).absolute() if path is not None else None
     if text is not None:
-        root = formats.read_text(text, str(path or "text"), warnings, env)
+        root = formats.read_text(text, str(path or "text"), warnings, env, is_old=is_old)
     elif path is not None and file is not None:
         root = formats.read_file(Path(path), warnings, env, is_old=is_old)
     else:
@@ -232,9 +232,8 @@ class _Loader:
                 hint = (
                     f"did you mean `{near}`" if near else "remove it, or look it up in docs/reference/configuration.md"
                 )
-                self.warnings.append(
-                    Problem(written, str(raw.place), "is not a known key and is ignored", hint, UNKNOWN)
-                )
+                name, text = discretion.path(written), "is not a known key and is ignored"
+                self.warnings.append(Problem(name, str(raw.place), text, hint, UNKNOWN))
 
     def take(self, key: Key, raw: Raw, written: str, named: str, *, is_old: bool) -> None:
         path = named + key.path.rpartition(".")[2] if named else key.path
@@ -418,7 +417,7 @@ class _Loader:
                 Problem(
                     path,
                     setting.origin,
-                    f"the file `{name}` cannot be read: {reason}",
+                    f"{discretion.file(name)} cannot be read: {reason}",
                     "check the path and its permissions",
                 )
             )

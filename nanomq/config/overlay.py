@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from nanomq.config import schema
+from nanomq.config import discretion, schema
 from nanomq.config.tree import Place, Raw, from_object, merge
 from nanomq.config.values import Wrong, read
 from nanomq.errors import Problem
@@ -95,7 +95,8 @@ class Overlay:
 def wrong_value(path: str, raw: Raw, expected: str, write: str = "", *, secret: bool = False) -> Problem:
     """The words for a value that is not what its key expects; a secret is not repeated."""
     text = "is not shown" if secret else f"is {_shown(raw)}"
-    return Problem(path, str(raw.place), f"value {text}; expected {expected}", f"write `{write}`" if write else "")
+    hint = f"write `{write}`" if write else f"see `{path.partition('[')[0]}` in docs/reference/configuration.md"
+    return Problem(path, str(raw.place), f"value {text}; expected {expected}", hint)
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float) -> str:
@@ -112,9 +113,7 @@ def _shown(raw: Raw) -> str:
         return "a block"
     if isinstance(raw.value, list):
         return "a list"
-    text = raw.written or (str(raw.value).lower() if isinstance(raw.value, bool) else str(raw.value))
-    text = text if len(text) <= 60 else text[:57] + "…"
-    return f"`{text}`" if text.isprintable() else repr(text)
+    return discretion.value(raw.written or (str(raw.value).lower() if isinstance(raw.value, bool) else str(raw.value)))
 
 
 UNKNOWN = "unknown_key"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from nanomq.config import discretion
 from nanomq.config.load import Effective, Listener, Setting
 
 How = Literal["live", "new connections", "listener opens", "listener closes", "listener restarts", "needs restart", "no effect"]  # fmt: skip
@@ -72,7 +73,9 @@ def _names(old: Mapping[str, object], new: Mapping[str, object]) -> str:
         "removes": [name for name in old if name not in new],
         "changes": [name for name in new if name in old and old[name] != new[name]],
     }
-    return ", ".join(f"{word} {', '.join(f'`{name}`' for name in names)}" for word, names in words.items() if names)
+    return ", ".join(
+        f"{word} {', '.join(f'`{discretion.user(name)}`' for name in names)}" for word, names in words.items() if names
+    )
 
 
 def _where(listener: Listener) -> str:

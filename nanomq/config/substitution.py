@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nanomq.config import discretion
 from nanomq.config.tree import MAX_DEPTH, Piece, Raw, RawValue, merge
 from nanomq.errors import ConfigError, Problem
 
@@ -85,7 +86,9 @@ class _Resolver:
             if isinstance(found.value, (dict, list)):
                 kind = "block" if isinstance(found.value, dict) else "list"
                 self.tell(
-                    raw, f"`${{{piece.text}}}` is a {kind}, which is no part of a text", "refer to a single value"
+                    raw,
+                    f"`${{{discretion.path(piece.text)}}}` is a {kind}, which is no part of a text",
+                    "refer to a single value",
                 )
                 continue
             words += found.written or (str(found.value).lower() if isinstance(found.value, bool) else str(found.value))
@@ -94,12 +97,12 @@ class _Resolver:
 
     def find(self, raw: Raw, piece: Piece) -> Raw | None:
         if any(raw is other for other, _ in self.under_way):
-            path = piece.text
-            ring = " → ".join([f"`{name}`" for _, name in self.under_way] + [f"`{path}`"])
+            names = [*(name for _, name in self.under_way), discretion.path(piece.text)]
+            ring = " → ".join(f"`{name}`" for name in names)
             self.fail(raw, f"the reference leads back to itself: {ring}", "replace one of them by a value")
         if len(self.under_way) >= MAX_CHAIN:
             self.fail(raw, f"the reference leads through more than {MAX_CHAIN} others", "refer to the value itself")
-        self.under_way.append((raw, piece.text))
+        self.under_way.append((raw, discretion.path(piece.text)))
         try:
             found = self.look_up(piece, raw)
             if found is not None:
@@ -110,10 +113,11 @@ class _Resolver:
         if piece.text in self.env:
             return Raw(self.env[piece.text], raw.place, loose=True)
         if not piece.is_optional:
+            name = discretion.path(piece.text)
             self.tell(
                 raw,
-                f"`${{{piece.text}}}` is neither a key of the file nor an environment variable",
-                f"define it, or write `${{?{piece.text}}}` if it may be left out",
+                f"`${{{name}}}` is neither a key of the file nor an environment variable",
+                f"define it, or write `${{?{name}}}` if it may be left out",
             )
         return None
 

@@ -79,7 +79,7 @@ def merge(into: dict[str, Raw], segments: Sequence[str], raw: Raw) -> None:
 
 def _from_object(value: object, place: Place, depth: int) -> Raw:
     if depth > MAX_DEPTH:
-        raise ConfigError([Problem("", str(place), f"blocks are nested more than {MAX_DEPTH} deep")])
+        raise ConfigError([Problem("", str(place), f"blocks are nested more than {MAX_DEPTH} deep", FLATTER)])
     if isinstance(value, Mapping):
         block: dict[str, Raw] = {}
         for key, item in value.items():
@@ -93,3 +93,4 @@ def _from_object(value: object, place: Place, depth: int) -> Raw:
 
 
 MAX_DEPTH = 64
+FLATTER = "look for a `{` or `[` too many"

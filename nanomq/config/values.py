@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
+from nanomq.config import discretion
+
 if TYPE_CHECKING:
     from nanomq.config.schema import Key
     from nanomq.config.tree import Raw
@@ -182,11 +184,13 @@ def _address(key: Key, raw: Raw) -> Address:
     text = value.strip()
     if match := _SCHEME.match(text):
         if match[1].lower() not in key.choices:
-            raise Wrong(f"an address `host:port` without `{match[0]}`", text[match.end() :] or example)
+            rest = text[match.end() :]
+            scheme = f" without `{match[0]}`" if discretion.is_plain_name(match[1]) else " without another scheme"
+            raise Wrong(f"an address `host:port`{scheme}", rest if discretion.is_plain_value(rest) else example)
         text = text[match.end() :]
     match = _HOST_PORT.fullmatch(text)
     if match is None:
-        if _HOST_ONLY.fullmatch(text):
+        if _HOST_ONLY.fullmatch(text) and discretion.is_plain_value(text):
             raise Wrong("an address `host:port`", f"{text}:{example.rsplit(':', 1)[-1]}")
         raise Wrong("an address `host:port`; IPv6 in brackets", example)
     host, port, path = match[1].strip("[]"), int(match[2]), match[3] or ""

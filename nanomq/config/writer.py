@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from nanomq.config import discretion
 from nanomq.config.schema import Key
 from nanomq.config.values import Address, show
 
@@ -17,7 +18,7 @@ def masked(key: Key, value: object) -> object:
     if not key.secret or not value:
         return value
     if isinstance(value, Mapping):
-        return dict.fromkeys(value, MASK)
+        return dict.fromkeys((discretion.user(name) for name in value), MASK)
     if isinstance(value, list):
         return [
             {word: MASK if "password" in word and part else part for word, part in item.items()}
