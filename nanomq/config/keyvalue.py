@@ -1,8 +1,8 @@
 """The key=value files of NanoMQ 0.11 to 0.13, since 0.14 given with `--old_conf` → the raw tree.
 
 One `key=value` a line; a line that begins with `#` is a comment; quotes are a part of the value; later lines win. The
-names are in `schema.KEY_VALUE`. Differs: an empty value counts as not given, and a secure WebSocket listener opens only
-where TLS is on, as the shipped files mean it.
+names are in `schema.KEY_VALUE`. An empty value counts as not given, and a secure WebSocket listener opens only where TLS
+is on, for the shipped files name one with TLS off. Differs: WebSocket opens only where it is named; 0.11 had it on.
 """
 
 from __future__ import annotations
