@@ -1,7 +1,7 @@
 """The one model of all configuration keys.
 
 does: reads configuration files, variables and flags into one checked configuration that knows where each value is from
-owns: the table of keys (`schema`), the kinds of values, the file dialects, the texts of configuration errors
+owns: the table of keys (`schema`), the kinds of values, the file formats, the texts of configuration errors
 may use: nanomq.errors
 never: opens a socket, starts the engine, prints, logs
 change here when: a key, a kind of value or a file format comes or changes

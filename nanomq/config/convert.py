@@ -55,7 +55,7 @@ def convert(path: Path, target: Path | None, env: Mapping[str, str], kind: Kind 
 def _kind(text: str, path: Path) -> Kind:
     if mosquitto.is_mosquitto(text):
         return "mosquitto"
-    if path.suffix.lower() in formats.DOCUMENTS or keyvalue.is_keyvalue(text):
+    if path.suffix.lower() in formats.SUFFIXES or keyvalue.is_keyvalue(text):
         return "nanomq"
     root = hocon.parse(text, str(path), lambda name, place, must_exist: {})
     return "emqx" if isinstance(root.value, dict) and emqx.is_emqx(root.value) else "nanomq"

@@ -17,6 +17,13 @@ from nanomq.config.tree import MAX_DEPTH, Place, Raw, RawValue, merge
 from nanomq.errors import ConfigError, Problem
 
 
+def parse(text: str, name: str, suffix: str) -> Raw:
+    """Text → tree, in the format of a suffix such as `.json`. Raises `ConfigError` at the first fault of the text."""
+    if suffix == ".json":
+        return parse_json(text, name)
+    return parse_toml(text, name) if suffix == ".toml" else parse_yaml(text, name)
+
+
 def parse_json(text: str, name: str) -> Raw:
     """JSON → tree. Raises `ConfigError` at the first fault of the text."""
     try:

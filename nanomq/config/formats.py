@@ -7,10 +7,10 @@ references are replaced once everything is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from nanomq.config import discretion, documents, hocon, keyvalue
+from nanomq.config import discretion, hocon, keyvalue
 from nanomq.config.substitution import resolve
 from nanomq.config.tree import Place, Raw
 from nanomq.errors import ConfigError, Problem
@@ -86,10 +86,12 @@ class _Reader:
 
     def text(self, text: str, name: str, directory: Path, above: tuple[Path, ...]) -> Raw:
         suffix = Path(name).suffix.lower()
-        if self.is_old or (suffix not in DOCUMENTS and len(above) < 2 and keyvalue.is_keyvalue(text)):
+        if self.is_old or (suffix not in SUFFIXES and len(above) < 2 and keyvalue.is_keyvalue(text)):
             return keyvalue.parse(text, name, self.warnings)
-        if suffix in DOCUMENTS:
-            return DOCUMENTS[suffix](text, name)
+        if suffix in SUFFIXES:
+            from nanomq.config import documents  # late: a start with HOCON does not pay for it
+
+            return documents.parse(text, name, suffix)
 
         def include(included: str, place: Place, must_exist: bool) -> dict[str, Raw]:
             return self.include(included, place, directory, above, must_exist)
@@ -129,11 +131,6 @@ class _Reader:
         return {}
 
 
-DOCUMENTS: dict[str, Callable[[str, str], Raw]] = {
-    ".json": documents.parse_json,
-    ".toml": documents.parse_toml,
-    ".yaml": documents.parse_yaml,
-    ".yml": documents.parse_yaml,
-}
+SUFFIXES = (".json", ".toml", ".yaml", ".yml")
 MAX_INCLUDES = 10
 MAX_FILE_BYTES = 16 << 20
